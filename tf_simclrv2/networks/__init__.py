@@ -1,0 +1,1 @@
+"""The encoder, the heads on top of it, and the network that they make."""

@@ -1,0 +1,237 @@
+"""The layers that encoder and heads are made of, with the padding and epsilon of the paper's code.
+
+The paper's code is google-research/simclr; what our layers compute is compared with it number by
+number (docs/fidelity.md).
+"""
+
+from typing import Optional
+
+from tf_simclrv2.keras2 import keras, tf
+
+BATCH_NORM_EPSILON = 1e-5
+
+
+class BatchNorm(keras.layers.Layer):
+    """Batch normalisation over all axes but the last, with statistics in float32.
+
+    Unlike Keras's fused layer, it stores the population's variance (divided by n, not n - 1), as
+    the paper's code does, so that one replica and many, which must sum over replicas, agree. In a
+    frozen layer (``trainable = False``) it uses the moving statistics and leaves them as they are.
+
+    Args:
+      decay: decay of the moving statistics at each training step.
+      center: whether to learn an offset ``beta``.
+      zero_gamma: start the scale ``gamma`` from 0, so that a residual block starts as its shortcut.
+      synchronized: take the statistics over all replicas of the strategy (global batch norm).
+    """
+
+    def __init__(
+        self,
+        decay: float = 0.9,
+        center: bool = True,
+        zero_gamma: bool = False,
+        synchronized: bool = True,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.decay = decay
+        self.center = center
+        self.zero_gamma = zero_gamma
+        self.synchronized = synchronized
+
+    def build(self, input_shape):
+        channels = (input_shape[-1],)
+        # Without autocast a mixed-precision policy leaves these variables in float32.
+        float32 = {"shape": channels, "dtype": tf.float32, "experimental_autocast": False}
+        statistics = {
+            "trainable": False,
+            "aggregation": tf.VariableAggregation.MEAN,
+            "synchronization": tf.VariableSynchronization.ON_READ,
+            **float32,
+        }
+        gamma_initializer = "zeros" if self.zero_gamma else "ones"
+        self.gamma = self.add_weight("gamma", initializer=gamma_initializer, **float32)
+        self.beta = None
+        if self.center:
+            self.beta = self.add_weight("beta", initializer="zeros", **float32)
+        self.moving_mean = self.add_weight("moving_mean", initializer="zeros", **statistics)
+        self.moving_variance = self.add_weight("moving_variance", initializer="ones", **statistics)
+        super().build(input_shape)
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Normalises ``inputs`` [..., channels]; returns a tensor of the same shape and dtype."""
+        beta = tf.zeros_like(self.gamma) if self.beta is None else self.beta
+        if not (training and self.trainable):
+            if inputs.shape.rank == 4:
+                return self._fused(inputs, beta, self.moving_mean, self.moving_variance)[0]
+            return self._normalize(inputs, beta, self.moving_mean, self.moving_variance)
+        if inputs.shape.rank == 4 and self._num_replicas() == 1:
+            outputs, mean, variance = self._fused(inputs, beta)
+            count = tf.cast(tf.size(inputs) // tf.shape(inputs)[-1], tf.float32)
+            # The fused kernel returns the sample's variance.
+            variance *= tf.maximum(count - 1.0, 1.0) / count
+        else:
+            mean, variance = self._batch_statistics(tf.cast(inputs, tf.float32))
+            outputs = self._normalize(inputs, beta, mean, variance)
+        self.moving_mean.assign_sub((self.moving_mean - mean) * (1.0 - self.decay))
+        self.moving_variance.assign_sub((self.moving_variance - variance) * (1.0 - self.decay))
+        return outputs
+
+    def _num_replicas(self) -> int:
+        return tf.distribute.get_strategy().num_replicas_in_sync if self.synchronized else 1
+
+    def _fused(self, inputs, beta, mean=None, variance=None):
+        return tf.compat.v1.nn.fused_batch_norm(
+            inputs,
+            self.gamma,
+            beta,
+            mean,
+            variance,
+            BATCH_NORM_EPSILON,
+            is_training=mean is None,
+        )
+
+    def _normalize(self, inputs, beta, mean, variance):
+        outputs = tf.nn.batch_normalization(
+            tf.cast(inputs, tf.float32), mean, variance, beta, self.gamma, BATCH_NORM_EPSILON
+        )
+        return tf.cast(outputs, inputs.dtype)
+
+    def _batch_statistics(self, inputs):
+        axes = list(range(inputs.shape.rank - 1))
+        if self._num_replicas() == 1:
+            return tf.nn.moments(inputs, axes)
+        mean = tf.reduce_mean(inputs, axes)
+        mean_of_squares = tf.reduce_mean(tf.square(inputs), axes)
+        mean, mean_of_squares = tf.unstack(
+            tf.distribute.get_replica_context().all_reduce(
+                tf.distribute.ReduceOp.MEAN, tf.stack([mean, mean_of_squares])
+            )
+        )
+        return mean, tf.maximum(mean_of_squares - tf.square(mean), 0.0)
+
+
+class Conv(keras.layers.Layer):
+    """A convolution without bias, padded by its kernel's size alone when it strides.
+
+    TensorFlow's ``SAME`` pads a strided convolution by the input's size as well; the paper's
+    networks pad the same on every image.
+
+    Args:
+      filters: output channels.
+      kernel_size: height and width of the kernel.
+      strides: stride in both directions.
+    """
+
+    def __init__(self, filters: int, kernel_size: int, strides: int = 1, **kwargs):
+        super().__init__(**kwargs)
+        self.kernel_size = kernel_size
+        self.strides = strides
+        self.conv = keras.layers.Conv2D(
+            filters,
+            kernel_size,
+            strides,
+            padding="same" if strides == 1 else "valid",
+            use_bias=False,
+            kernel_initializer=keras.initializers.VarianceScaling(),
+        )
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Convolves ``inputs`` [batch, height, width, channels]."""
+        if self.strides > 1:
+            inputs = pad_for_kernel(inputs, self.kernel_size)
+        return self.conv(inputs)
+
+
+def pad_for_kernel(inputs: tf.Tensor, kernel_size: int) -> tf.Tensor:
+    """Pads height and width with ``kernel_size - 1`` zeros, the odd one at the end."""
+    before = (kernel_size - 1) // 2
+    padding = [before, kernel_size - 1 - before]
+    return tf.pad(inputs, [[0, 0], padding, padding, [0, 0]])
+
+
+class ConvBatchNorm(keras.layers.Layer):
+    """A convolution, batch norm and, unless told otherwise, ReLU.
+
+    Args:
+      filters: output channels.
+      kernel_size: height and width of the kernel.
+      strides: stride in both directions.
+      relu: whether to end with ReLU.
+      zero_gamma: see :class:`BatchNorm`.
+      batch_norm: further arguments of every :class:`BatchNorm` of the network.
+    """
+
+    def __init__(
+        self,
+        filters: int,
+        kernel_size: int,
+        strides: int = 1,
+        relu: bool = True,
+        zero_gamma: bool = False,
+        batch_norm: Optional[dict] = None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.relu = relu
+        self.conv = Conv(filters, kernel_size, strides)
+        self.batch_norm = BatchNorm(zero_gamma=zero_gamma, **(batch_norm or {}))
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Maps ``inputs`` [batch, height, width, channels] to the same rank."""
+        outputs = self.batch_norm(self.conv(inputs), training=training)
+        return tf.nn.relu(outputs) if self.relu else outputs
+
+
+class SelectiveKernelConv(keras.layers.Layer):
+    """Two 3x3 convolutions, mixed per channel by a softmax over the two (Li et al., 2019).
+
+    The paper's variant (SimCLRv2, section 2): both streams are 3x3 and computed as one.
+
+    Args:
+      filters: output channels.
+      strides: stride of the convolutions.
+      sk_ratio: width of the mixing layer, of ``filters``; at least 32 channels.
+      batch_norm: further arguments of every :class:`BatchNorm` of the network.
+    """
+
+    MIN_MIXING_CHANNELS = 32
+
+    def __init__(
+        self, filters: int, strides: int, sk_ratio: float, batch_norm: Optional[dict] = None, **kw
+    ):
+        super().__init__(**kw)
+        mixing_channels = max(int(filters * sk_ratio), self.MIN_MIXING_CHANNELS)
+        self.streams = ConvBatchNorm(2 * filters, 3, strides, batch_norm=batch_norm)
+        self.squeeze = ConvBatchNorm(mixing_channels, 1, batch_norm=batch_norm)
+        self.mix = Conv(2 * filters, 1)
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Maps ``inputs`` [batch, height, width, channels] to ``filters`` channels."""
+        first, second = tf.split(self.streams(inputs, training=training), 2, axis=-1)
+        pooled = tf.reduce_mean(first + second, axis=[1, 2], keepdims=True)
+        mixing = self.mix(self.squeeze(pooled, training=training))
+        first_logits, second_logits = tf.split(tf.cast(mixing, tf.float32), 2, axis=-1)
+        # A softmax over two logits is a sigmoid of their difference.
+        weight = tf.cast(tf.sigmoid(first_logits - second_logits), first.dtype)
+        return first * weight + second * (1 - weight)
+
+
+class SqueezeExcite(keras.layers.Layer):
+    """Scales each channel by a gate computed from all channels' means (Hu et al., 2018).
+
+    Args:
+      channels: channels of the input.
+      reduced_channels: width of the gate's hidden layer.
+    """
+
+    def __init__(self, channels: int, reduced_channels: int, **kwargs):
+        super().__init__(**kwargs)
+        initializer = keras.initializers.VarianceScaling()
+        self.reduce = keras.layers.Conv2D(reduced_channels, 1, kernel_initializer=initializer)
+        self.expand = keras.layers.Conv2D(channels, 1, kernel_initializer=initializer)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Maps ``inputs`` [batch, height, width, channels] to the same shape."""
+        pooled = tf.reduce_mean(inputs, axis=[1, 2], keepdims=True)
+        return inputs * tf.sigmoid(self.expand(tf.nn.relu(self.reduce(pooled))))
