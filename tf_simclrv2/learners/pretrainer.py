@@ -1,0 +1,57 @@
+"""Step 1: contrastive pretraining without labels (SimCLRv2, section 2)."""
+
+from typing import Dict, Tuple
+
+from tf_simclrv2.config import ContrastiveConfig, OptimizationConfig
+from tf_simclrv2.evaluation.metrics import top_1_accuracy
+from tf_simclrv2.keras2 import tf
+from tf_simclrv2.learners.learner import Learner
+from tf_simclrv2.networks.network import Network
+from tf_simclrv2.objectives.contrastive import nt_xent
+from tf_simclrv2.objectives.distillation import cross_entropy
+
+
+class Pretrainer(Learner):
+    """Pulls two views of an image together and pushes the views of other images away.
+
+    A batch is a dict of ``view_1`` and ``view_2``, float [batch, height, width, 3] in [0, 1], and,
+    for the linear probe, ``label``, int [batch].
+
+    Args:
+      network: encoder and projection head; a classifier head is trained as a linear probe.
+      contrastive: temperature and normalisation.
+      optimization: decides on the weight decay in the loss.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        contrastive: ContrastiveConfig,
+        optimization: OptimizationConfig,
+        **kwargs,
+    ):
+        super().__init__(network, optimization, **kwargs)
+        self.contrastive = contrastive
+
+    def losses_of(self, batch: Dict[str, tf.Tensor]) -> Tuple[tf.Tensor, Dict[str, tf.Tensor]]:
+        """NT-Xent of the two views, plus the probe's cross entropy, which trains only the probe."""
+        views = tf.concat([batch["view_1"], batch["view_2"]], axis=0)
+        outputs = self.network(views, training=True)
+        contrast = nt_xent(
+            *tf.split(outputs["projection"], 2),
+            temperature=self.contrastive.temperature,
+            hidden_norm=self.contrastive.hidden_norm,
+        )
+        logged = {
+            "contrast_loss": contrast.loss,
+            "contrast_accuracy": contrast.accuracy,
+            "contrast_entropy": contrast.entropy,
+        }
+        loss = contrast.loss
+        if "logits" in outputs:
+            labels = tf.concat([batch["label"], batch["label"]], axis=0)
+            supervised_loss = cross_entropy(labels, outputs["logits"])
+            logged["supervised_loss"] = supervised_loss
+            logged["supervised_accuracy"] = top_1_accuracy(labels, outputs["logits"])
+            loss += supervised_loss
+        return loss, logged

@@ -1,0 +1,1 @@
+"""The losses: contrastive, and distillation."""

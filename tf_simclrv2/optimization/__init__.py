@@ -1,0 +1,1 @@
+"""LARS, learning-rate schedules, and the optimizer of a run."""
