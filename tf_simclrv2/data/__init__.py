@@ -1,0 +1,1 @@
+"""Images and labels: sources, label fractions, augmentation, and the input pipeline."""
