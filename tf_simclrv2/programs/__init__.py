@@ -1,0 +1,1 @@
+"""The commands: flags to config to learner. Each module's ``run`` takes a parsed command line."""

@@ -1,0 +1,90 @@
+"""``distill``: step 3, a student learns a fine-tuned network's predictions."""
+
+import dataclasses
+from typing import Any, Dict
+
+from tf_simclrv2.config import DistillationConfig, DistillConfig, refuse
+from tf_simclrv2.data.pipeline import training_batches
+from tf_simclrv2.keras2 import keras, tf
+from tf_simclrv2.learners.distiller import Distiller
+from tf_simclrv2.programs import command_line, training
+from tf_simclrv2.runtime.restoring import build_network, open_classifier, restore_network
+from tf_simclrv2.runtime.run_directory import RunDirectory
+
+
+def run(values: Dict[str, Any]) -> None:
+    """Distills; continues the run if ``model_dir`` holds one.
+
+    Args:
+      values: the flags that were given.
+
+    Raises:
+      ConfigError: a setting that can't be used.
+    """
+    names = {field.name for field in dataclasses.fields(DistillationConfig)}
+    distillation = DistillationConfig(**{name: values[name] for name in names & set(values)})
+    teacher_run, checkpoint = open_classifier(distillation.teacher, "teacher")
+    base = teacher_run.config
+    inherited = {
+        **training.inherited_data(values, base.data),
+        **dataclasses.asdict(base.network),
+    }
+
+    config = command_line.build(DistillConfig, {**inherited, **values})
+    source, config = training.prepare_data(config)
+    teacher_classes = teacher_run.class_names
+    if source.num_classes is not None and source.class_names != teacher_classes:
+        raise refuse(
+            "teacher",
+            distillation.teacher,
+            f"knows {len(teacher_classes)} classes ({_some(teacher_classes)}), but {source.name} "
+            f"has {source.num_classes} ({_some(source.class_names)}); they must be the same",
+        )
+    needs_labels = distillation.distillation_alpha < 1
+    if needs_labels and source.num_classes is None:
+        raise refuse(
+            "distillation_alpha",
+            distillation.distillation_alpha,
+            f"must be 1, since {source.name} has no labels",
+        )
+    chosen = None
+    if needs_labels:
+        chosen = training.labelled_ids(source, config.data.train_split, config.labels)
+    directory = RunDirectory(config.run.model_dir)
+    directory.begin("distill", config, teacher_classes)
+    training.write_labelled(directory, source, chosen)
+
+    keras.utils.set_random_seed(config.run.seed)
+    network = build_network(config, len(teacher_classes))
+    teacher = restore_network(teacher_run, checkpoint)
+    learner = Distiller(network, teacher, config.distillation, config.optimization)
+    arguments = (
+        source,
+        config.data,
+        config.augmentation,
+        config.optimization.train_batch_size,
+        config.run.seed,
+    )
+
+    def batches_from(step: int) -> tf.data.Dataset:
+        unlabelled = training_batches(*arguments, start_step=step)
+        if not needs_labels:
+            return unlabelled.map(lambda batch: {"image": batch["image"]})
+        ids = None if chosen is None else list(chosen)
+        labelled = training_batches(*arguments, start_step=step, ids=ids, draw=2)
+        return tf.data.Dataset.zip((unlabelled, labelled)).map(
+            lambda unlabelled, labelled: {
+                "image": unlabelled["image"],
+                "labelled_image": labelled["image"],
+                "label": labelled["label"],
+            }
+        )
+
+    num_examples = source.num_examples(config.data.train_split)
+    training.train_and_evaluate(
+        directory, config, learner, source, batches_from, num_examples, shown="distillation_loss"
+    )
+
+
+def _some(names) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -1,0 +1,61 @@
+"""``pretrain``: step 1, contrastive pretraining without labels."""
+
+import dataclasses
+from typing import Any, Dict
+
+from tf_simclrv2.config import PretrainConfig
+from tf_simclrv2.data.pipeline import contrastive_batches
+from tf_simclrv2.keras2 import keras, tf
+from tf_simclrv2.learners.pretrainer import Pretrainer
+from tf_simclrv2.programs import command_line, training
+from tf_simclrv2.runtime.restoring import build_network
+from tf_simclrv2.runtime.run_directory import RunDirectory
+
+_PAIRS_SHOWN = 16
+
+
+def run(values: Dict[str, Any]) -> None:
+    """Pretrains; continues the run if ``model_dir`` holds one.
+
+    Args:
+      values: the flags that were given.
+
+    Raises:
+      ConfigError: a setting that can't be used.
+    """
+    config = command_line.build(PretrainConfig, values)
+    source, config = training.prepare_data(config)
+    if source.num_classes is None:
+        contrastive = dataclasses.replace(config.contrastive, lineareval_while_pretraining=False)
+        config = dataclasses.replace(config, contrastive=contrastive)
+    directory = RunDirectory(config.run.model_dir)
+    directory.begin("pretrain", config, source.class_names)
+
+    keras.utils.set_random_seed(config.run.seed)
+    network = build_network(config, source.num_classes)
+    learner = Pretrainer(network, config.contrastive, config.optimization)
+
+    def batches_from(step: int) -> tf.data.Dataset:
+        return contrastive_batches(
+            source,
+            config.data,
+            config.augmentation,
+            config.optimization.train_batch_size,
+            config.run.seed,
+            step,
+        )
+
+    if config.run.mode != "eval":
+        _draw_views(directory, batches_from(0))
+    num_examples = source.num_examples(config.data.train_split)
+    training.train_and_evaluate(
+        directory, config, learner, source, batches_from, num_examples, shown="contrast_loss"
+    )
+
+
+def _draw_views(directory: RunDirectory, batches: tf.data.Dataset) -> None:
+    """Writes pairs of views to TensorBoard, so that people look at what they train on."""
+    batch = next(iter(batches))
+    pairs = tf.concat([batch["view_1"], batch["view_2"]], axis=2)
+    with tf.summary.create_file_writer(directory.file("events")).as_default():
+        tf.summary.image("views", pairs, step=0, max_outputs=_PAIRS_SHOWN)

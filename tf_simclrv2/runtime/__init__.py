@@ -1,0 +1,1 @@
+"""What surrounds training: the run directory and the callbacks of ``fit``."""

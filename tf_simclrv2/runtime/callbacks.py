@@ -1,0 +1,135 @@
+"""Callbacks of ``fit``: progress, metrics, checkpoints."""
+
+import sys
+import time
+from typing import Dict
+
+from tqdm import tqdm
+
+from tf_simclrv2.keras2 import keras, tf
+from tf_simclrv2.runtime.run_directory import RunDirectory
+
+# Where output is not a terminal (a log file, CI), a line this often is enough.
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+class Progress(keras.callbacks.Callback):
+    """A progress bar over all steps of the run, with the time that is left.
+
+    Args:
+      name: what is being done.
+      start_step: steps done before.
+      total_steps: steps of the whole run.
+      shown: metric to show behind the bar.
+    """
+
+    def __init__(self, name: str, start_step: int, total_steps: int, shown: str):
+        super().__init__()
+        self._bar_arguments = {
+            "desc": name,
+            "initial": start_step,
+            "total": total_steps,
+            "unit": "step",
+            "mininterval": 0.2 if sys.stderr.isatty() else _SECONDS_BETWEEN_LINES,
+            "dynamic_ncols": True,
+        }
+        self._shown = shown
+
+    def on_train_begin(self, logs=None):
+        self._bar = tqdm(**self._bar_arguments)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._bar.set_postfix({self._shown: f"{logs[self._shown]:.3f}"}, refresh=False)
+        self._bar.update()
+
+    def on_train_end(self, logs=None):
+        self._bar.close()
+
+
+class LogMetrics(keras.callbacks.Callback):
+    """Writes the means since the last row to ``metrics.csv`` and to TensorBoard.
+
+    Args:
+      run: where to write.
+      every_steps: steps between rows; the last step has one too.
+      total_steps: steps of the whole run.
+      batch_size: images in a batch, for the throughput.
+      steps_per_epoch: steps in an epoch, for the column ``epoch``.
+    """
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        every_steps: int,
+        total_steps: int,
+        batch_size: int,
+        steps_per_epoch: float,
+    ):
+        super().__init__()
+        self._run = run
+        self._every_steps = every_steps
+        self._total_steps = total_steps
+        self._batch_size = batch_size
+        self._steps_per_epoch = steps_per_epoch
+
+    def on_train_begin(self, logs=None):
+        self._step = int(self.model.optimizer.iterations)
+        self._run.drop_metrics_after(self._step)
+        self._writer = tf.summary.create_file_writer(self._run.file("events"))
+        self._restart_clock()
+
+    def _restart_clock(self):
+        self._since, self._since_step = time.monotonic(), self._step
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._step += 1
+        if self._step % self._every_steps and self._step != self._total_steps:
+            return
+        elapsed = time.monotonic() - self._since
+        images = (self._step - self._since_step) * self._batch_size
+        # The optimizer's schedule gives the rate of the next step; the row is about this one.
+        schedule = self.model.optimizer._learning_rate
+        self._write(
+            {
+                "epoch": self._step / self._steps_per_epoch,
+                **logs,
+                "learning_rate": float(schedule(self._step - 1)),
+                "images_per_second": images / elapsed,
+            }
+        )
+        self.model.reset_metrics()
+        self._restart_clock()
+
+    def _write(self, values: Dict[str, float]):
+        self._run.append_metrics(self._step, values)
+        with self._writer.as_default():
+            for name, value in values.items():
+                tf.summary.scalar(name, value, step=self._step)
+        self._writer.flush()
+
+
+class SaveCheckpoints(keras.callbacks.Callback):
+    """Saves a checkpoint every so many steps and at the end of training, also an interrupted one.
+
+    Args:
+      manager: saves the checkpoints.
+      every_steps: steps between checkpoints.
+    """
+
+    def __init__(self, manager: tf.train.CheckpointManager, every_steps: int):
+        super().__init__()
+        self._manager = manager
+        self._every_steps = every_steps
+
+    def on_train_batch_end(self, batch, logs=None):
+        if int(self.model.optimizer.iterations) % self._every_steps == 0:
+            self._save()
+
+    def on_train_end(self, logs=None):
+        self._save()
+
+    def _save(self):
+        step = int(self.model.optimizer.iterations)
+        latest = self._manager.latest_checkpoint
+        if latest is None or not latest.endswith(f"-{step}"):
+            self._manager.save(checkpoint_number=step)

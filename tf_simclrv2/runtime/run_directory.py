@@ -1,0 +1,236 @@
+"""A run directory that explains itself: settings, checkpoints, metrics, result, environment."""
+
+import csv
+import dataclasses
+import io
+import json
+import os
+import platform
+import shlex
+import sys
+from typing import Any, Dict, List, Optional, Type, TypeVar
+
+from tf_simclrv2 import __version__
+from tf_simclrv2.config import (
+    ConfigError,
+    DistillConfig,
+    FinetuneConfig,
+    PretrainConfig,
+    refuse,
+)
+from tf_simclrv2.keras2 import keras, tf
+
+STEPS_OF_METHOD = {
+    "pretrain": PretrainConfig,
+    "finetune": FinetuneConfig,
+    "distill": DistillConfig,
+}
+_PREFIX = "ckpt"
+T = TypeVar("T")
+
+
+def config_to_dict(config: Any) -> Dict[str, Dict[str, Any]]:
+    """Returns a config's sections as nested dicts of plain values."""
+    return dataclasses.asdict(config)
+
+
+def config_from_dict(config_class: Type[T], sections: Dict[str, Dict[str, Any]]) -> T:
+    """The inverse of :func:`config_to_dict`."""
+    fields = {field.name: field.type for field in dataclasses.fields(config_class)}
+    return config_class(**{name: fields[name](**sections[name]) for name in fields})
+
+
+def write_whole(path: str, text: str) -> None:
+    """Writes a file under a temporary name and moves it into place, so that it is never half."""
+    temporary = f"{path}.tmp"
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+    os.replace(temporary, path)
+
+
+class RunDirectory:
+    """The directory of one run.
+
+    It holds ``config.json`` (what the run is and the classes it knows), ``checkpoints/``,
+    ``events/`` (TensorBoard), ``metrics.csv``, ``labelled_examples.txt`` where labels were chosen,
+    ``result.json`` after an evaluation, and ``environment.json``.
+
+    Args:
+      path: the directory; it need not exist yet.
+    """
+
+    def __init__(self, path: str):
+        self.path = os.path.expanduser(path)
+
+    def file(self, *names: str) -> str:
+        """Returns the path of a file in the run directory."""
+        return os.path.join(self.path, *names)
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run was begun here."""
+        return os.path.isfile(self.file("config.json"))
+
+    def begin(self, step_of_method: str, config: Any, class_names: Optional[List[str]]) -> None:
+        """Writes the run's settings, or checks that the run here has the same ones.
+
+        Args:
+          step_of_method: pretrain, finetune or distill.
+          config: the run's config.
+          class_names: names of the classes; None without labels.
+
+        Raises:
+          ConfigError: another run is here; the message names the fields that differ.
+        """
+        content = {
+            "step": step_of_method,
+            "class_names": class_names,
+            "config": config_to_dict(config),
+        }
+        if self.exists:
+            self._check_same(content, config)
+        elif os.path.exists(self.path) and not os.path.isdir(self.path):
+            raise refuse("model_dir", self.path, "is a file, but must be a directory")
+        elif os.path.isdir(self.path) and os.listdir(self.path):
+            raise refuse(
+                "model_dir", self.path, "must be a new or empty directory or one that holds a run"
+            )
+        os.makedirs(self.path, exist_ok=True)
+        write_whole(self.file("config.json"), json.dumps(content, indent=2) + "\n")
+        environment = {
+            "command": shlex.join([os.path.basename(sys.executable), *sys.argv]),
+            "tf_simclrv2": __version__,
+            "python": platform.python_version(),
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "platform": platform.platform(),
+            "devices": [device.device_type for device in tf.config.list_physical_devices()],
+        }
+        write_whole(self.file("environment.json"), json.dumps(environment, indent=2) + "\n")
+
+    def _check_same(self, content: dict, config: Any) -> None:
+        before = self._read()
+        if before["step"] != content["step"]:
+            raise refuse(
+                "model_dir",
+                self.path,
+                f"holds a {before['step']} run, so {content['step']} needs another directory",
+            )
+        differing = []
+        for section in dataclasses.fields(config):
+            for field in dataclasses.fields(getattr(config, section.name)):
+                was = before["config"].get(section.name, {}).get(field.name)
+                now = content["config"][section.name][field.name]
+                if was != now and not field.metadata["may_change"]:
+                    differing.append(f"{field.name} was {was} and is now {now}")
+        if before["class_names"] != content["class_names"]:
+            differing.append("the classes of the data differ")
+        if differing:
+            raise refuse(
+                "model_dir",
+                self.path,
+                f"holds a run with other settings ({'; '.join(differing)}), so it must be "
+                "continued with the same ones or started in another directory",
+            )
+
+    def _read(self) -> dict:
+        try:
+            with open(self.file("config.json"), encoding="utf-8") as file:
+                content = json.load(file)
+            content["step"], content["class_names"], content["config"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ConfigError(
+                f"{self.file('config.json')}: it must be a run's readable config.json "
+                f"({type(error).__name__}: {error})."
+            ) from error
+        return content
+
+    @property
+    def step_of_method(self) -> str:
+        """Which step of the method the run is: pretrain, finetune or distill."""
+        return self._read()["step"]
+
+    @property
+    def class_names(self) -> Optional[List[str]]:
+        """Names of the classes that the run knows; None without labels."""
+        return self._read()["class_names"]
+
+    @property
+    def config(self) -> Any:
+        """The run's config."""
+        content = self._read()
+        return config_from_dict(STEPS_OF_METHOD[content["step"]], content["config"])
+
+    def latest_checkpoint(self) -> Optional[str]:
+        """The newest checkpoint's path, or None."""
+        return tf.train.latest_checkpoint(self.file("checkpoints"))
+
+    def checkpoint_manager(self, checkpoint: tf.train.Checkpoint, keep: int):
+        """Returns a manager that keeps the newest ``keep`` checkpoints."""
+        return tf.train.CheckpointManager(
+            checkpoint, self.file("checkpoints"), max_to_keep=keep, checkpoint_name=_PREFIX
+        )
+
+    def drop_metrics_after(self, step: int) -> None:
+        """Drops the rows of ``metrics.csv`` that an interrupted run left after ``step``."""
+        rows = self.metrics()
+        kept = [row for row in rows if int(row["step"]) <= step]
+        if len(kept) < len(rows):
+            lines = io.StringIO()
+            writer = csv.DictWriter(lines, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(kept)
+            write_whole(self.file("metrics.csv"), lines.getvalue())
+
+    def append_metrics(self, step: int, values: Dict[str, float]) -> None:
+        """Adds a row to ``metrics.csv``, with ``step`` and ``values`` as its columns."""
+        path = self.file("metrics.csv")
+        row = {"step": step, **{name: f"{value:.6g}" for name, value in values.items()}}
+        is_new = not os.path.exists(path)
+        with open(path, "a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(row), lineterminator="\n")
+            if is_new:
+                writer.writeheader()
+            writer.writerow(row)
+
+    def metrics(self) -> List[Dict[str, str]]:
+        """The rows of ``metrics.csv``, oldest first."""
+        if not os.path.exists(self.file("metrics.csv")):
+            return []
+        with open(self.file("metrics.csv"), newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+    def write_result(self, result: Dict[str, Any]) -> None:
+        """Writes ``result.json``."""
+        write_whole(self.file("result.json"), json.dumps(result, indent=2) + "\n")
+
+    def result(self) -> Optional[Dict[str, Any]]:
+        """The content of ``result.json``, or None before an evaluation."""
+        if not os.path.exists(self.file("result.json")):
+            return None
+        with open(self.file("result.json"), encoding="utf-8") as file:
+            return json.load(file)
+
+
+def open_run(path: str, flag: str, steps_of_method=tuple(STEPS_OF_METHOD)) -> RunDirectory:
+    """Opens a finished or interrupted run.
+
+    Args:
+      path: the run directory.
+      flag: the flag that named it, for the error.
+      steps_of_method: which kinds of run will do.
+
+    Raises:
+      ConfigError: it is not a run, not of these kinds, or has no checkpoint.
+    """
+    run = RunDirectory(path)
+    if not os.path.isdir(run.path):
+        raise refuse(flag, path, "must be an existing run directory")
+    if not run.exists:
+        raise refuse(flag, path, "must be a run directory, but it holds no config.json")
+    if run.step_of_method not in steps_of_method:
+        allowed = " or ".join(steps_of_method)
+        raise refuse(flag, path, f"holds a {run.step_of_method} run, but must hold {allowed}")
+    if run.latest_checkpoint() is None:
+        raise refuse(flag, path, "holds no checkpoint; the run must have saved at least one")
+    return run
