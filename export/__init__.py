@@ -1,0 +1,1 @@
+"""Ways out of a run directory: SavedModel and TF-Hub module."""
