@@ -1,0 +1,36 @@
+# make demo and make test need nothing but this file's directory, Python 3.9-3.13 and make.
+
+# TensorFlow 2.15 with its addons, on Python 3.9-3.11, is preferred to the newer stack.
+supported = import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, $(1)))
+find_python = for python in python3 python3.11 python3.10 python3.9; do \
+    $$python -c "$(call supported,11)" 2>/dev/null && { command -v $$python; exit; }; done; \
+  for python in python3 python3.13 python3.12; do \
+    $$python -c "$(call supported,13)" 2>/dev/null && { command -v $$python; exit; }; done
+
+PYTHON ?= $(shell $(find_python))
+VENV ?= .venv
+RUN = $(VENV)/bin/python
+
+.PHONY: setup demo test test-slow lint
+
+setup: $(VENV)/ready
+
+# The file ready is made last, so that an interrupted installation is begun anew.
+$(VENV)/ready: requirements.txt
+	@test -n "$(PYTHON)" || { echo "error: Python 3.9 to 3.13 is needed, but none was found" >&2; exit 1; }
+	"$(PYTHON)" -m venv --clear $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+demo: setup
+	$(RUN) -m tf_simclrv2.programs.demo
+
+test: setup
+	$(RUN) -m pytest -m "not slow" $(PYTEST_FLAGS)
+
+test-slow: setup
+	$(RUN) -m pytest -m slow $(PYTEST_FLAGS)
+
+lint: setup
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
