@@ -4,25 +4,47 @@ Everything else imports ``tf`` and ``keras`` from here. On Python 3.9-3.11 ``ker
 on Python 3.12 and newer it is tf-keras, which carries the same API on.
 """
 
+import contextlib
 import os
 import sys
 
+_QUIET = "TF_CPP_MIN_LOG_LEVEL" not in os.environ
+_TF_KERAS = sys.version_info >= (3, 12)
+
 # TensorFlow leaves oneDNN off on CPUs without AVX-512, where it makes small convolutions several
-# times faster. Both variables are read when TensorFlow is imported, and a user's own value wins.
+# times faster. These variables are read when TensorFlow is imported, and a user's own value wins.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-_TF_KERAS = sys.version_info >= (3, 12)
 if _TF_KERAS:
     # Makes tf.keras the same Keras 2 as the one imported below, also inside tensorflow-hub.
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
 
-import tensorflow as tf  # noqa: E402
 
-if _TF_KERAS:
-    import tf_keras as keras
-else:
-    import keras
+@contextlib.contextmanager
+def _silent_import():
+    """Drops what newer TensorFlow writes to stderr before it has read its log level."""
+    if not (_QUIET and _TF_KERAS):
+        yield
+        return
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(null)
+
+
+with _silent_import():
+    import tensorflow as tf
+
+    if _TF_KERAS:
+        import tf_keras as keras
+    else:
+        import keras
 
 tf.get_logger().setLevel("ERROR")
 
