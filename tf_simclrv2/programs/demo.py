@@ -1,0 +1,160 @@
+"""The whole method on real images, through the commands that a user would type.
+
+Pretrains on the digits without labels, fine-tunes on 1% of the labels, trains the supervised
+baseline on the same labels, distills to the same and to a smaller network, exports, reloads the
+export in a new process and predicts real digits. Run from the project's root:
+
+  python -m tf_simclrv2.programs.demo --output_dir=demo_output --label_seeds=0
+"""
+
+import csv
+import dataclasses
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from typing import Any, Dict, List, Sequence
+
+from tf_simclrv2.config import ConfigError, refuse, setting
+from tf_simclrv2.programs import command_line
+from tf_simclrv2.programs.main import report_errors
+
+_RECIPES = os.path.join("flags", "digits")
+# Marks a directory as the demo's own, which it may replace.
+_MARK = ".demo"
+_NUM_PREDICTED = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class DemoSection:
+    """Where to write, and for which subsets of labels."""
+
+    output_dir: str = setting("demo_output", "Directory to write; an earlier demo's is replaced.")
+    label_seeds: str = setting("0", "Seeds of the labelled subsets, separated by commas.")
+
+    def __post_init__(self):
+        if not all(seed.isdigit() for seed in self.label_seeds.split(",")):
+            raise refuse("label_seeds", self.label_seeds, "must be numbers separated by commas")
+
+
+@dataclasses.dataclass(frozen=True)
+class DemoConfig:
+    """The whole method on real handwritten digits, from pretraining to predictions."""
+
+    demo: DemoSection = dataclasses.field(default_factory=DemoSection)
+
+
+def run(values: Dict[str, Any]) -> None:
+    """Runs the demo.
+
+    Args:
+      values: the flags that were given.
+
+    Raises:
+      ConfigError: the output directory is not an earlier demo's, or a command failed.
+    """
+    config = command_line.build(DemoConfig, values).demo
+    output = config.output_dir
+    if not os.path.isdir(_RECIPES):
+        raise ConfigError(f"{_RECIPES}: not found; run the demo from the project's root.")
+    if os.path.isdir(output) and os.listdir(output):
+        if not os.path.exists(os.path.join(output, _MARK)):
+            raise refuse("output_dir", output, "must be new, empty or an earlier demo's")
+        shutil.rmtree(output)
+    os.makedirs(output, exist_ok=True)
+    open(os.path.join(output, _MARK), "w").close()
+
+    start = time.monotonic()
+    seconds = {"pretrained": _command("pretrain", output, "pretrained")}
+    for seed in config.label_seeds.split(","):
+        seconds.update(_after_pretraining(output, seed))
+    student = f"self_distilled_{config.label_seeds.split(',')[0]}"
+    _python("export", f"--model_dir={_path(output, student)}", f"--export_dir={output}/export")
+    _predict(output)
+
+    # Only now, since plotting and reading runs load much that the commands above load themselves.
+    from tf_simclrv2.programs import report
+
+    table = report.write(output, seconds)
+    print(f"\n{table}\n")
+    print(f"{time.monotonic() - start:.0f} seconds; report and plots: {output}/report.md")
+
+
+def _path(output: str, name: str) -> str:
+    return os.path.join(output, name)
+
+
+def _after_pretraining(output: str, seed: str) -> Dict[str, float]:
+    """Fine-tuning, baseline and both distillations on one labelled subset; returns seconds."""
+    teacher = f"fine_tuned_{seed}"
+    labels = f"--label_seed={seed}"
+    checkpoint = f"--checkpoint={_path(output, 'pretrained')}"
+    taught = f"--teacher={_path(output, teacher)}"
+    commands = [
+        ("finetune", f"supervised_{seed}", "supervised_1pct", [labels]),
+        ("finetune", teacher, "finetune_1pct", [labels, checkpoint]),
+        ("distill", f"self_distilled_{seed}", "self_distill", [taught]),
+        ("distill", f"small_student_{seed}", "distill_small", [taught]),
+    ]
+    return {
+        name: _command(command, output, name, recipe, flags)
+        for command, name, recipe, flags in commands
+    }
+
+
+def _command(
+    command: str, output: str, name: str, recipe: str = "pretrain", flags: Sequence[str] = ()
+) -> float:
+    flagfile = f"--flagfile={os.path.join(_RECIPES, recipe)}.txt"
+    return _python("tf_simclrv2", command, flagfile, f"--model_dir={_path(output, name)}", *flags)
+
+
+def _python(module: str, *arguments: str) -> float:
+    """Runs a command in a process of its own; returns its seconds."""
+    print(f"\n$ python -m {shlex.join([module, *arguments])}", flush=True)
+    start = time.monotonic()
+    code = subprocess.run([sys.executable, "-m", module, *arguments]).returncode
+    if code:
+        raise ConfigError(f"python -m {module} {arguments[0]}: ended with exit code {code}.")
+    return time.monotonic() - start
+
+
+def _predict(output: str) -> None:
+    """Writes digits of the test split as image files and has the export predict them."""
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    folder = _path(output, "images")
+    os.makedirs(folder)
+    answers: List[str] = []
+    for index in range(len(digits.target) - _NUM_PREDICTED, len(digits.target)):
+        pixels = (digits.images[index] * (255 / 16)).round().astype("uint8")
+        Image.fromarray(pixels).save(os.path.join(folder, f"{index}.png"))
+        answers.append(str(digits.target[index]))
+    predictions = _path(output, "predictions.csv")
+    _python(
+        "tf_simclrv2",
+        "predict",
+        f"--saved_model={output}/export/1",
+        f"--images={folder}",
+        f"--output={predictions}",
+    )
+    with open(predictions, newline="", encoding="utf-8") as file:
+        predicted = [row["class"] for row in csv.DictReader(file)]
+    right = sum(answer == guess for answer, guess in zip(answers, predicted))
+    print(f"written:   {' '.join(answers)}\npredicted: {' '.join(predicted)}  ({right} right)")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the demo; returns the exit code."""
+    if "--help" in arguments or "-h" in arguments:
+        print(command_line.help_text("tf_simclrv2.programs.demo", DemoConfig))
+        return 0
+    return report_errors(lambda: run(command_line.parse(DemoConfig, arguments)))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
