@@ -6,24 +6,28 @@ from tf_simclrv2.optimization.lars import LARS
 from tf_simclrv2.optimization.schedules import WarmupCosine
 
 
+def build_schedule(config: OptimizationConfig, num_examples: int) -> WarmupCosine:
+    """The learning rate that the config asks for, for ``num_examples`` images in an epoch."""
+    return WarmupCosine(
+        config.scaled_learning_rate,
+        config.warmup_steps(num_examples),
+        config.steps(num_examples),
+    )
+
+
 def build_optimizer(
-    config: OptimizationConfig, num_examples: int, roles
+    config: OptimizationConfig, schedule: WarmupCosine, roles
 ) -> keras.optimizers.Optimizer:
-    """The optimizer that the config asks for, with warmup and cosine decay.
+    """The optimizer that the config asks for.
 
     Args:
-      config: optimizer, learning rate, length.
-      num_examples: images in an epoch.
+      config: optimizer, momentum and weight decay.
+      schedule: the learning rate.
       roles: the trainable variables by role (``networks.network.VariableRoles``).
 
     Returns:
       LARS, SGD with Nesterov momentum, or Adam.
     """
-    schedule = WarmupCosine(
-        config.scaled_learning_rate,
-        config.warmup_steps(num_examples),
-        config.steps(num_examples),
-    )
     if config.optimizer == "momentum":
         return keras.optimizers.SGD(schedule, config.momentum, nesterov=True)
     if config.optimizer == "adam":

@@ -11,7 +11,7 @@ from tf_simclrv2.evaluation.metrics import evaluate_classifier
 from tf_simclrv2.keras2 import tf
 from tf_simclrv2.learners.learner import Learner
 from tf_simclrv2.networks.network import Network
-from tf_simclrv2.optimization.optimizers import build_optimizer
+from tf_simclrv2.optimization.optimizers import build_optimizer, build_schedule
 from tf_simclrv2.runtime.callbacks import LogMetrics, Progress, SaveCheckpoints
 from tf_simclrv2.runtime.run_directory import RunDirectory
 
@@ -109,7 +109,8 @@ def train_and_evaluate(
     Raises:
       ConfigError: there is nothing to evaluate.
     """
-    learner.compile(optimizer=build_optimizer(config.optimization, num_examples, learner.roles))
+    schedule = build_schedule(config.optimization, num_examples)
+    learner.compile(optimizer=build_optimizer(config.optimization, schedule, learner.roles))
     learner.optimizer.build(learner.network.trainable_variables)
     manager = run.checkpoint_manager(
         tf.train.Checkpoint(network=learner.network, optimizer=learner.optimizer),
@@ -118,23 +119,28 @@ def train_and_evaluate(
     if manager.restore_or_initialize() is None and config.run.mode == "eval":
         raise refuse("mode", "eval", f"{run.path} holds no checkpoint to evaluate yet")
     if config.run.mode != "eval":
-        _train(run, config, learner, manager, batches_from, num_examples, shown)
+        steps_per_epoch = num_examples / config.optimization.train_batch_size
+        log = LogMetrics(
+            run,
+            config.run.log_every_steps,
+            schedule,
+            config.optimization.train_batch_size,
+            steps_per_epoch,
+        )
+        checkpoint_steps = config.run.checkpoint_steps or max(
+            1, round(config.run.checkpoint_epochs * steps_per_epoch)
+        )
+        save = SaveCheckpoints(manager, checkpoint_steps)
+        _fit(run, learner, batches_from, schedule.total_steps, shown, log, save)
     if config.run.mode != "train" and learner.network.supervised_head is not None:
         step = int(learner.optimizer.iterations)
         evaluate(run, learner.network, source, config.data, step)
 
 
-def _train(run, config, learner, manager, batches_from, num_examples, shown) -> None:
-    batch_size = config.optimization.train_batch_size
-    start, total = int(learner.optimizer.iterations), config.optimization.steps(num_examples)
+def _fit(run, learner, batches_from, total, shown, log, save) -> None:
+    start = int(learner.optimizer.iterations)
     if start >= total:
         return
-    steps_per_epoch = num_examples / batch_size
-    checkpoint_steps = config.run.checkpoint_steps or max(
-        1, round(config.run.checkpoint_epochs * steps_per_epoch)
-    )
-    save = SaveCheckpoints(manager, checkpoint_steps)
-    log = LogMetrics(run, config.run.log_every_steps, total, batch_size, steps_per_epoch)
     progress = Progress(run.step_of_method, start, total, shown)
     try:
         learner.fit(

@@ -7,6 +7,7 @@ from typing import Dict
 from tqdm import tqdm
 
 from tf_simclrv2.keras2 import keras, tf
+from tf_simclrv2.optimization.schedules import WarmupCosine
 from tf_simclrv2.runtime.run_directory import RunDirectory
 
 # Where output is not a terminal (a log file, CI), a line this often is enough.
@@ -52,7 +53,7 @@ class LogMetrics(keras.callbacks.Callback):
     Args:
       run: where to write.
       every_steps: steps between rows; the last step has one too.
-      total_steps: steps of the whole run.
+      schedule: the learning rate; tells how many steps the whole run has.
       batch_size: images in a batch, for the throughput.
       steps_per_epoch: steps in an epoch, for the column ``epoch``.
     """
@@ -61,14 +62,14 @@ class LogMetrics(keras.callbacks.Callback):
         self,
         run: RunDirectory,
         every_steps: int,
-        total_steps: int,
+        schedule: WarmupCosine,
         batch_size: int,
         steps_per_epoch: float,
     ):
         super().__init__()
         self._run = run
         self._every_steps = every_steps
-        self._total_steps = total_steps
+        self._schedule = schedule
         self._batch_size = batch_size
         self._steps_per_epoch = steps_per_epoch
 
@@ -83,17 +84,15 @@ class LogMetrics(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self._step += 1
-        if self._step % self._every_steps and self._step != self._total_steps:
+        if self._step % self._every_steps and self._step != self._schedule.total_steps:
             return
         elapsed = time.monotonic() - self._since
         images = (self._step - self._since_step) * self._batch_size
-        # The optimizer's schedule gives the rate of the next step; the row is about this one.
-        schedule = self.model.optimizer._learning_rate
         self._write(
             {
                 "epoch": self._step / self._steps_per_epoch,
                 **logs,
-                "learning_rate": float(schedule(self._step - 1)),
+                "learning_rate": float(self._schedule(self._step - 1)),
                 "images_per_second": images / elapsed,
             }
         )
