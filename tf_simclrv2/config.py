@@ -185,10 +185,12 @@ class DataConfig:
     """Which images, and how many at a time."""
 
     dataset: str = setting(
-        "digits", "Name of a TensorFlow Datasets data set; digits needs no download."
+        "digits",
+        "Name of a TensorFlow Datasets data set; digits, which needs no download; or folder, for "
+        "image files as DATA_DIR/split/class/file.",
     )
     data_dir: Optional[str] = setting(
-        None, "Where data sets are stored; TensorFlow Datasets' own default if unset.", None, True
+        None, "The folder, or where TensorFlow Datasets stores data sets.", None, True
     )
     train_split: str = setting("train", "Split to train on.")
     eval_split: Optional[str] = setting(

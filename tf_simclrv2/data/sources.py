@@ -1,8 +1,10 @@
-"""Where images come from: any data set of TensorFlow Datasets, and the digits that are built in."""
+"""Where images come from: a folder, TensorFlow Datasets, or the digits that are built in."""
 
+import abc
+import glob
 import logging
 import os
-from typing import List, Optional
+from typing import Dict, List, Optional
 
 from tf_simclrv2.config import ConfigError, DataConfig, refuse
 from tf_simclrv2.keras2 import tf
@@ -13,9 +15,76 @@ import tensorflow_datasets as tfds
 
 from tf_simclrv2.data import digits  # noqa: F401  registers the builder of "digits"
 
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 
-class Source:
+
+class Source(abc.ABC):
     """One data set: its splits, its classes, and its examples in a fixed order, undecoded.
+
+    Attributes:
+      name: what ``--dataset`` calls it.
+      class_names: names of the classes; None for a data set without labels.
+    """
+
+    name: str
+    class_names: Optional[List[str]]
+
+    @property
+    def num_classes(self) -> Optional[int]:
+        """Number of classes, or None for a data set without labels."""
+        return None if self.class_names is None else len(self.class_names)
+
+    @property
+    @abc.abstractmethod
+    def splits(self) -> List[str]:
+        """Names of the splits."""
+
+    @abc.abstractmethod
+    def num_examples(self, split: str) -> int:
+        """Number of examples in a split.
+
+        Raises:
+          KeyError: there is no such split.
+        """
+
+    @abc.abstractmethod
+    def examples(self, split: str) -> tf.data.Dataset:
+        """A split's examples in a fixed order, with images still encoded.
+
+        Returns:
+          Dicts of ``id``, string scalar, ``image``, string scalar, and ``label``, int64 scalar (0
+          for a data set without labels).
+        """
+
+    def check_split(self, split: str, flag: str) -> None:
+        """Raises ConfigError if there is no such split.
+
+        Args:
+          split: a split's name.
+          flag: the flag to name in the error.
+        """
+        try:
+            self.num_examples(split)
+        except (KeyError, ValueError) as error:
+            raise refuse(
+                flag, split, f"{self.name} has the splits {', '.join(sorted(self.splits))}"
+            ) from error
+
+    def evaluation_split(self, requested: Optional[str]) -> str:
+        """The split to evaluate on: the one requested, else validation, else test.
+
+        Raises:
+          ConfigError: there is no such split.
+        """
+        if requested is None:
+            candidates = [split for split in ("validation", "test") if split in self.splits]
+            requested = candidates[0] if candidates else "validation"
+        self.check_split(requested, "eval_split")
+        return requested
+
+
+class TfdsSource(Source):
+    """A data set of TensorFlow Datasets, or the built-in digits; downloaded where need be.
 
     Args:
       data: name and place of the data set.
@@ -26,35 +95,24 @@ class Source:
 
     def __init__(self, data: DataConfig):
         self.name = data.dataset
-        if data.data_dir is not None and not os.path.isdir(os.path.expanduser(data.data_dir)):
-            raise refuse("data_dir", data.data_dir, "must be an existing directory")
         try:
             self._builder = tfds.builder(data.dataset, data_dir=data.data_dir)
         except (tfds.core.registered.DatasetNotFoundError, ValueError) as error:
             raise refuse(
                 "dataset",
                 data.dataset,
-                "must be digits or a data set of TensorFlow Datasets "
+                "must be digits, folder, or a data set of TensorFlow Datasets "
                 "(https://www.tensorflow.org/datasets/catalog)",
             ) from error
         features = self._builder.info.features
         if "image" not in features:
             raise refuse("dataset", data.dataset, "must be a data set with a feature named image")
-        self.class_names: Optional[List[str]] = None
+        self.class_names = None
         if "label" in features and isinstance(features["label"], tfds.features.ClassLabel):
             self.class_names = list(features["label"].names)
+        self._prepare()
 
-    @property
-    def num_classes(self) -> Optional[int]:
-        """Number of classes, or None for a data set without labels."""
-        return None if self.class_names is None else len(self.class_names)
-
-    def prepare(self) -> "Source":
-        """Downloads and prepares the data set where that was not done yet; returns the source.
-
-        Raises:
-          ConfigError: it could not be downloaded.
-        """
+    def _prepare(self) -> None:
         logging.getLogger("absl").setLevel(logging.ERROR)
         tfds.disable_progress_bar()
         try:
@@ -66,44 +124,15 @@ class Source:
                 f"machine with a network, with tfds build {self.name}, and name its place with "
                 "--data_dir."
             ) from error
-        return self
 
-    def check_split(self, split: str, flag: str) -> None:
-        """Raises ConfigError if there is no such split.
-
-        Args:
-          split: a split's name, or an expression such as ``train[:10%]``.
-          flag: the flag to name in the error.
-        """
-        try:
-            self._builder.info.splits[split]
-        except (KeyError, ValueError) as error:
-            names = ", ".join(sorted(self._builder.info.splits))
-            raise refuse(flag, split, f"{self.name} has the splits {names}") from error
-
-    def evaluation_split(self, requested: Optional[str]) -> str:
-        """The split to evaluate on: the one requested, else validation, else test.
-
-        Raises:
-          ConfigError: there is no such split.
-        """
-        if requested is None:
-            candidates = [s for s in ("validation", "test") if s in self._builder.info.splits]
-            requested = candidates[0] if candidates else "validation"
-        self.check_split(requested, "eval_split")
-        return requested
+    @property
+    def splits(self) -> List[str]:
+        return list(self._builder.info.splits)
 
     def num_examples(self, split: str) -> int:
-        """Number of examples in a split."""
         return self._builder.info.splits[split].num_examples
 
     def examples(self, split: str) -> tf.data.Dataset:
-        """A split's examples in a fixed order, with images still encoded.
-
-        Returns:
-          Dicts of ``id``, string scalar, ``image``, string scalar, and ``label``, int64 scalar (0
-          for a data set without labels).
-        """
         dataset = self._builder.as_dataset(
             split=split,
             shuffle_files=False,
@@ -112,7 +141,7 @@ class Source:
         )
 
         def select(example):
-            label = example["label"] if self.class_names is not None else tf.constant(0, tf.int64)
+            label = example["label"] if self.class_names is not None else 0
             return {
                 "id": example["tfds_id"],
                 "image": example["image"],
@@ -120,6 +149,67 @@ class Source:
             }
 
         return dataset.map(select, num_parallel_calls=1)
+
+
+class FolderSource(Source):
+    """A directory of image files, ``split/class/file``; ids are the files' relative paths.
+
+    Args:
+      data: the directory, in ``data_dir``.
+
+    Raises:
+      ConfigError: there is no such directory, or no images laid out like that in it.
+    """
+
+    def __init__(self, data: DataConfig):
+        self.name = data.dataset
+        if data.data_dir is None:
+            raise refuse("data_dir", None, "must name the directory of images for --dataset=folder")
+        self._root = os.path.expanduser(data.data_dir)
+        files: Dict[str, List[str]] = {}
+        for path in sorted(glob.glob(os.path.join(glob.escape(self._root), "*", "*", "*"))):
+            if path.lower().endswith(IMAGE_SUFFIXES):
+                relative = os.path.relpath(path, self._root)
+                files.setdefault(relative.split(os.sep)[0], []).append(relative)
+        if not files:
+            raise refuse(
+                "data_dir",
+                data.data_dir,
+                f"must hold images ({', '.join(IMAGE_SUFFIXES)}) as split/class/file, such as "
+                "train/cat/1.jpg",
+            )
+        self._files = files
+        names = {file.split(os.sep)[1] for split in files.values() for file in split}
+        self.class_names = sorted(names)
+
+    @property
+    def splits(self) -> List[str]:
+        return list(self._files)
+
+    def num_examples(self, split: str) -> int:
+        return len(self._files[split])
+
+    def examples(self, split: str) -> tf.data.Dataset:
+        files = self._files[split]
+        labels = [self.class_names.index(file.split(os.sep)[1]) for file in files]
+
+        def read(file, label):
+            image = tf.io.read_file(tf.strings.join([self._root, file], separator=os.sep))
+            return {"id": file, "image": image, "label": label}
+
+        labels = tf.constant(labels, tf.int64)
+        return tf.data.Dataset.from_tensor_slices((files, labels)).map(read)
+
+
+def open_source(data: DataConfig) -> Source:
+    """Opens the data set that a config names: a folder of images, the digits, or one of TFDS.
+
+    Raises:
+      ConfigError: it can't be used.
+    """
+    if data.data_dir is not None and not os.path.isdir(os.path.expanduser(data.data_dir)):
+        raise refuse("data_dir", data.data_dir, "must be an existing directory")
+    return FolderSource(data) if data.dataset == "folder" else TfdsSource(data)
 
 
 def decode(image: tf.Tensor) -> tf.Tensor:

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any, Dict
 
 from tf_simclrv2.config import EvaluateConfig, refuse
-from tf_simclrv2.data.sources import Source
+from tf_simclrv2.data.sources import open_source
 from tf_simclrv2.keras2 import tf
 from tf_simclrv2.programs import command_line, training
 from tf_simclrv2.runtime.restoring import open_classifier, restore_network
@@ -27,7 +27,7 @@ def run(values: Dict[str, Any]) -> None:
         eval_steps=wanted.eval_steps,
         **{name: values[name] for name in ("dataset", "data_dir") if name in values},
     )
-    source = Source(data).prepare()
+    source = open_source(data)
     if source.class_names != directory.class_names:
         raise refuse(
             "dataset",

@@ -8,10 +8,9 @@ from typing import Any, Dict, List
 from tqdm import tqdm
 
 from tf_simclrv2.config import ConfigError, PredictConfig, refuse
+from tf_simclrv2.data.sources import IMAGE_SUFFIXES
 from tf_simclrv2.keras2 import tf
 from tf_simclrv2.programs import command_line
-
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 
 
 def run(values: Dict[str, Any]) -> None:
@@ -75,11 +74,11 @@ def find_images(images: str) -> List[str]:
     for part in images.split(","):
         if os.path.isdir(part):
             found = [os.path.join(base, name) for base, _, names in os.walk(part) for name in names]
-            paths += sorted(path for path in found if path.lower().endswith(_SUFFIXES))
+            paths += sorted(path for path in found if path.lower().endswith(IMAGE_SUFFIXES))
         else:
             paths += sorted(path for path in glob.glob(part) if os.path.isfile(path))
     if not paths:
-        suffixes = ", ".join(_SUFFIXES)
+        suffixes = ", ".join(IMAGE_SUFFIXES)
         raise refuse("images", images, f"must name at least one image file ({suffixes})")
     return paths
 

@@ -6,7 +6,7 @@ from typing import Any, Callable, Dict, Optional, Tuple
 from tf_simclrv2.config import DataConfig, LabelsConfig, refuse
 from tf_simclrv2.data.labels import choose_labelled
 from tf_simclrv2.data.pipeline import evaluation_batches
-from tf_simclrv2.data.sources import Source
+from tf_simclrv2.data.sources import Source, open_source
 from tf_simclrv2.evaluation.metrics import evaluate_classifier
 from tf_simclrv2.keras2 import tf
 from tf_simclrv2.learners.learner import Learner
@@ -28,7 +28,7 @@ def prepare_data(config: Any) -> Tuple[Source, Any]:
     Raises:
       ConfigError: a data set or split that there is not, or images too small for the network.
     """
-    source = Source(config.data).prepare()
+    source = open_source(config.data)
     source.check_split(config.data.train_split, "train_split")
     eval_split = config.data.eval_split
     if config.run.mode != "train" and source.num_classes:
