@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any, Dict
 
-from tf_simclrv2.config import PretrainConfig
+from tf_simclrv2.config import PretrainConfig, refuse
 from tf_simclrv2.data.pipeline import contrastive_batches
 from tf_simclrv2.keras2 import keras, tf
 from tf_simclrv2.learners.pretrainer import Pretrainer
@@ -25,6 +25,15 @@ def run(values: Dict[str, Any]) -> None:
     """
     config = command_line.build(PretrainConfig, values)
     source, config = training.prepare_data(config)
+    num_examples = source.num_examples(config.data.train_split)
+    batch_size = config.optimization.train_batch_size
+    if batch_size > num_examples:
+        raise refuse(
+            "train_batch_size",
+            batch_size,
+            f"must be at most {num_examples}, the images of {source.name} "
+            f"{config.data.train_split}, or an image would be its own negative",
+        )
     if source.num_classes is None:
         contrastive = dataclasses.replace(config.contrastive, lineareval_while_pretraining=False)
         config = dataclasses.replace(config, contrastive=contrastive)
@@ -40,14 +49,13 @@ def run(values: Dict[str, Any]) -> None:
             source,
             config.data,
             config.augmentation,
-            config.optimization.train_batch_size,
+            batch_size,
             config.run.seed,
             step,
         )
 
     if config.run.mode != "eval":
         _draw_views(directory, batches_from(0))
-    num_examples = source.num_examples(config.data.train_split)
     training.train_and_evaluate(
         directory, config, learner, source, batches_from, num_examples, shown="contrast_loss"
     )
