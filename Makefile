@@ -7,11 +7,16 @@ find_python = for python in python3 python3.11 python3.10 python3.9; do \
   for python in python3 python3.13 python3.12; do \
     $$python -c "$(call supported,13)" 2>/dev/null && { command -v $$python; exit; }; done
 
+# The newer stack is tested beside the preferred one where there is a Python for it, also of pyenv.
+find_newer = $(RUN) -c "$(call supported,11)" && \
+  for python in python3.12 python3.13 $(sort $(wildcard $(HOME)/.pyenv/versions/3.1[23].*/bin/python)); do \
+    $$python -c "$(call supported,13)" 2>/dev/null && { command -v $$python; exit; }; done
+
 PYTHON ?= $(shell $(find_python))
 VENV ?= .venv
 RUN = $(VENV)/bin/python
 
-.PHONY: setup demo test test-slow lint
+.PHONY: setup demo test test-slow test-newer lint
 
 setup: $(VENV)/ready
 
@@ -30,6 +35,12 @@ test: setup
 
 test-slow: setup
 	$(RUN) -m pytest -m slow $(PYTEST_FLAGS)
+
+# The same tests on TensorFlow 2.21, in a virtual environment beside the first.
+test-newer: setup
+	@newer=$$($(find_newer)); \
+	if test -n "$$newer"; then $(MAKE) test VENV=$(VENV)-newer PYTHON="$$newer"; \
+	else echo "not run: tests on TensorFlow 2.21, for want of Python 3.12 or 3.13 beside $(VENV)"; fi
 
 lint: setup
 	$(RUN) -m ruff check .

@@ -21,9 +21,9 @@ if _TF_KERAS:
 
 
 @contextlib.contextmanager
-def _silent_import():
-    """Drops what newer TensorFlow writes to stderr before it has read its log level."""
-    if not (_QUIET and _TF_KERAS):
+def silent():
+    """Drops what TensorFlow writes to stderr below its log level, unless the user set a level."""
+    if not _QUIET:
         yield
         return
     sys.stderr.flush()
@@ -38,7 +38,8 @@ def _silent_import():
         os.close(null)
 
 
-with _silent_import():
+# Newer TensorFlow writes to stderr before it has read its log level.
+with silent() if _TF_KERAS else contextlib.nullcontext():
     import tensorflow as tf
 
     if _TF_KERAS:
@@ -48,4 +49,4 @@ with _silent_import():
 
 tf.get_logger().setLevel("ERROR")
 
-__all__ = ["keras", "tf"]
+__all__ = ["keras", "silent", "tf"]
