@@ -4,11 +4,57 @@ The paper's code is google-research/simclr; what our layers compute is compared 
 number (docs/fidelity.md).
 """
 
+import contextlib
+import threading
 from typing import Optional
 
 from tf_simclrv2.keras2 import keras, tf
 
 BATCH_NORM_EPSILON = 1e-5
+
+# Replicas are traced in threads of their own.
+_this_thread = threading.local()
+
+
+@contextlib.contextmanager
+def _recomputation():
+    """Within it batch norm leaves its moving statistics, which the first computation updated."""
+    _this_thread.recomputes = True
+    try:
+        yield
+    finally:
+        _this_thread.recomputes = False
+
+
+def rematerialized(layer: keras.layers.Layer, inputs: tf.Tensor) -> tf.Tensor:
+    """Calls a layer in training mode; its activations are computed again for the gradient.
+
+    Chen et al., "Training Deep Nets with Sublinear Memory Cost" (arXiv:1604.06174). Unlike
+    ``tf.recompute_grad`` it updates batch norm's moving statistics once.
+
+    Args:
+      layer: with variables already created.
+      inputs: its one input.
+
+    Returns:
+      What ``layer(inputs, training=True)`` returns, with the same gradients.
+    """
+
+    @tf.custom_gradient
+    def call(inputs):
+        def gradient(upstream, variables=()):
+            # Without this order it would be computed at once, and kept.
+            with tf.control_dependencies([upstream]):
+                again = tf.identity(inputs)
+            with tf.GradientTape() as tape, _recomputation():
+                tape.watch(again)
+                outputs = layer(again, training=True)
+            flat = tape.gradient(outputs, [again, *variables], output_gradients=upstream)
+            return (flat[0], flat[1:]) if variables else flat[0]
+
+        return layer(inputs, training=True), gradient
+
+    return call(inputs)
 
 
 class BatchNorm(keras.layers.Layer):
@@ -73,6 +119,8 @@ class BatchNorm(keras.layers.Layer):
         else:
             mean, variance = self._batch_statistics(tf.cast(inputs, tf.float32))
             outputs = self._normalize(inputs, beta, mean, variance)
+        if getattr(_this_thread, "recomputes", False):
+            return outputs
         self.moving_mean.assign_sub((self.moving_mean - mean) * (1.0 - self.decay))
         self.moving_variance.assign_sub((self.moving_variance - variance) * (1.0 - self.decay))
         return outputs
@@ -101,14 +149,13 @@ class BatchNorm(keras.layers.Layer):
         axes = list(range(inputs.shape.rank - 1))
         if self._num_replicas() == 1:
             return tf.nn.moments(inputs, axes)
-        mean = tf.reduce_mean(inputs, axes)
-        mean_of_squares = tf.reduce_mean(tf.square(inputs), axes)
-        mean, mean_of_squares = tf.unstack(
-            tf.distribute.get_replica_context().all_reduce(
-                tf.distribute.ReduceOp.MEAN, tf.stack([mean, mean_of_squares])
-            )
-        )
-        return mean, tf.maximum(mean_of_squares - tf.square(mean), 0.0)
+        # Two exchanges. One, of means and means of squares, would lose digits to cancellation.
+        mean = _mean_over_replicas(tf.reduce_mean(inputs, axes))
+        return mean, _mean_over_replicas(tf.reduce_mean(tf.square(inputs - mean), axes))
+
+
+def _mean_over_replicas(values):
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.MEAN, values)
 
 
 class Conv(keras.layers.Layer):
@@ -227,9 +274,10 @@ class SqueezeExcite(keras.layers.Layer):
 
     def __init__(self, channels: int, reduced_channels: int, **kwargs):
         super().__init__(**kwargs)
-        initializer = keras.initializers.VarianceScaling()
-        self.reduce = keras.layers.Conv2D(reduced_channels, 1, kernel_initializer=initializer)
-        self.expand = keras.layers.Conv2D(channels, 1, kernel_initializer=initializer)
+        self.reduce, self.expand = (
+            keras.layers.Conv2D(units, 1, kernel_initializer=keras.initializers.VarianceScaling())
+            for units in (reduced_channels, channels)
+        )
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Maps ``inputs`` [batch, height, width, channels] to the same shape."""

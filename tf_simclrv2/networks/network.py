@@ -2,7 +2,7 @@
 
 from typing import Dict, List, NamedTuple, Optional
 
-from tf_simclrv2.config import NetworkConfig, ProjectionHeadConfig
+from tf_simclrv2.config import SMALLEST_IMAGE, NetworkConfig, ProjectionHeadConfig
 from tf_simclrv2.keras2 import keras, tf
 from tf_simclrv2.networks.heads import ClassifierHead, ProjectionHead
 from tf_simclrv2.networks.layers import BatchNorm
@@ -62,8 +62,14 @@ class Network(keras.Model):
           classifier, ``logits_sup`` [batch, num_classes].
         """
         endpoints = self.encoder.endpoints(images, training=training)
-        hiddens = self.projection_head(endpoints["final_avg_pool"], training=training)
-        endpoints["proj_head_input"] = hiddens[0]
+        return {**endpoints, **self.head_endpoints(endpoints["final_avg_pool"], training=training)}
+
+    def head_endpoints(
+        self, representation: tf.Tensor, training: bool = False
+    ) -> Dict[str, tf.Tensor]:
+        """The part of :meth:`endpoints` that follows on ``representation`` [batch, dim]."""
+        hiddens = self.projection_head(representation, training=training)
+        endpoints = {"proj_head_input": hiddens[0]}
         for index, hidden in enumerate(hiddens[1:], start=1):
             endpoints[f"proj_layer_{index}"] = hidden
         endpoints["proj_head_output"] = hiddens[-1]
@@ -108,10 +114,9 @@ class Network(keras.Model):
 
     def build_for(self, image_size: int) -> "Network":
         """Creates all variables, for images of ``image_size`` pixels; returns the network."""
-        # Tracing a graph creates the variables without computing anything.
-        tf.function(self.__call__).get_concrete_function(
-            tf.TensorSpec([None, image_size, image_size, 3], tf.float32)
-        )
+        # No variable depends on the image's size, and one small image takes less time than a trace.
+        size = min(image_size, SMALLEST_IMAGE["imagenet"])
+        self(tf.zeros([1, size, size, 3]))
         return self
 
 
@@ -120,31 +125,30 @@ class VariableRoles(NamedTuple):
 
     Attributes:
       kernels: weights of encoder and projection head: decayed, adapted by LARS.
-      excluded: batch norm's scale and offset, and all biases: neither.
       supervised: the classifier's kernel: decayed through the loss, not adapted by LARS.
+      biases: of the classifier and of squeeze-and-excitation: not adapted by LARS, and decayed
+        only by the other optimizers.
+      batch_norm: scales and offsets of batch norm: never decayed, not adapted.
     """
 
     kernels: List[tf.Variable]
-    excluded: List[tf.Variable]
     supervised: List[tf.Variable]
+    biases: List[tf.Variable]
+    batch_norm: List[tf.Variable]
 
 
 def variable_roles(network: Network) -> VariableRoles:
     """Sorts a network's trainable variables by the layer that owns them, not by their names."""
-    biases = set()
+    roles = VariableRoles([], [], [], [])
+    role_of = {}
+    head = network.supervised_head
+    if head is not None:
+        role_of[head.dense.kernel.ref()] = roles.supervised
     for layer in network._flatten_layers():
         if isinstance(layer, BatchNorm):
-            biases.update(variable.ref() for variable in layer.trainable_variables)
+            role_of.update({v.ref(): roles.batch_norm for v in layer.trainable_variables})
         elif getattr(layer, "bias", None) is not None:
-            biases.add(layer.bias.ref())
-    head = network.supervised_head
-    head_variables = set() if head is None else {v.ref() for v in head.trainable_variables}
-    roles = VariableRoles([], [], [])
+            role_of[layer.bias.ref()] = roles.biases
     for variable in network.trainable_variables:
-        if variable.ref() in biases:
-            roles.excluded.append(variable)
-        elif variable.ref() in head_variables:
-            roles.supervised.append(variable)
-        else:
-            roles.kernels.append(variable)
+        role_of.get(variable.ref(), roles.kernels).append(variable)
     return roles
