@@ -41,7 +41,7 @@ class LARS(keras.optimizers.Optimizer):
         self.l2 = l2
         self.classic_momentum = classic_momentum
         self.eeta = eeta
-        self._excluded = {variable.ref() for variable in excluded}
+        self._excluded = {self._var_key(variable) for variable in excluded}
 
     def build(self, var_list):
         """Creates a momentum buffer for each variable."""
@@ -56,8 +56,9 @@ class LARS(keras.optimizers.Optimizer):
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
         """Updates one variable and its momentum buffer in place."""
         learning_rate = tf.cast(self.learning_rate, variable.dtype)
-        momentum = self.momentums[self._index_dict[self._var_key(variable)]]
-        adapted = variable.ref() not in self._excluded
+        key = self._var_key(variable)
+        momentum = self.momentums[self._index_dict[key]]
+        adapted = key not in self._excluded
         if adapted and self.l2:
             gradient += self.l2 * variable
 

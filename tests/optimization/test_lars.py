@@ -1,0 +1,68 @@
+"""LARS against trajectories measured on the authors' code."""
+
+import numpy as np
+import pytest
+
+from tests.reference import figures
+from tf_simclrv2.keras2 import tf
+from tf_simclrv2.optimization.lars import LARS
+from tf_simclrv2.optimization.schedules import WarmupCosine
+
+FIGURES = figures("losses_optimizer_schedule_images")["lars"]
+
+
+def _is_excluded(name):
+    return any(part in name for part in ("batch_normalization", "bias", "head_supervised"))
+
+
+@pytest.mark.parametrize(
+    "case",
+    [*FIGURES["cases"], figures("lars_views_blurs")["lars"]],
+    ids=lambda case: (
+        f"nesterov={case['nesterov']}-classic={case['classic_momentum']}-{case['weight_decay']}"
+    ),
+)
+def test_weights_follow_the_trajectory(case):
+    random = np.random.RandomState(7)
+    shapes = FIGURES["variables"]
+    # Their own names tell nothing of their roles.
+    weights = {
+        name: tf.Variable(random.standard_normal(shape).astype(np.float32), name="bias")
+        for name, shape in shapes.items()
+    }
+    optimizer = LARS(
+        case["learning_rate"],
+        momentum=case["momentum"],
+        nesterov=case["nesterov"],
+        l2=case["weight_decay"],
+        classic_momentum=case["classic_momentum"],
+        eeta=case["eeta"],
+        excluded=[weight for name, weight in weights.items() if _is_excluded(name)],
+    )
+    for expected in case["after_each_step"]:
+        gradients = [random.standard_normal(shape).astype(np.float32) for shape in shapes.values()]
+        optimizer.apply_gradients(zip(map(tf.constant, gradients), weights.values()))
+        for name, weight in weights.items():
+            value, figure = weight.numpy().ravel(), expected[name]
+            assert np.linalg.norm(value) == pytest.approx(figure["norm"], rel=1e-5), name
+            np.testing.assert_allclose(value[:4], figure["first"], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("classic_momentum", [True, False])
+def test_weights_or_gradients_of_zero_take_a_plain_step(classic_momentum):
+    """Without a norm to go by, the trust ratio is 1."""
+    optimizer = LARS(0.5, momentum=0.9, l2=0.0, classic_momentum=classic_momentum)
+    zero, still = tf.Variable([0.0, 0.0]), tf.Variable([1.0, 2.0])
+    optimizer.apply_gradients([(tf.constant([1.0, -3.0]), zero), (tf.zeros([2]), still)])
+    np.testing.assert_allclose(zero.numpy(), [-0.5, 1.5])
+    np.testing.assert_allclose(still.numpy(), [1.0, 2.0])
+
+
+def test_the_learning_rate_is_the_schedules_at_the_number_of_steps_taken():
+    variable = tf.Variable([1.0])
+    schedule = WarmupCosine(peak=0.4, warmup_steps=4, total_steps=10)
+    optimizer = LARS(schedule, momentum=0.0, excluded=[variable])
+    for step in range(6):
+        before = variable.numpy()
+        optimizer.apply_gradients([(tf.constant([1.0]), variable)])
+        np.testing.assert_allclose(before - variable.numpy(), float(schedule(step)), atol=1e-6)
