@@ -15,6 +15,8 @@ class Classifier(Learner):
     [batch].
     """
 
+    logged = ("supervised_loss", "supervised_accuracy")
+
     def losses_of(self, batch: Dict[str, tf.Tensor]) -> Tuple[tf.Tensor, Dict[str, tf.Tensor]]:
         """Cross entropy of the labels."""
         logits = self.network(batch["image"], training=True)["logits"]

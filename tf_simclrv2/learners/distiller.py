@@ -23,6 +23,8 @@ class Distiller(Learner):
       optimization: decides on the weight decay in the loss.
     """
 
+    logged = ("distillation_loss", "teacher_agreement")
+
     def __init__(
         self,
         network: Network,

@@ -7,7 +7,7 @@ from tf_simclrv2.evaluation.metrics import top_1_accuracy
 from tf_simclrv2.keras2 import tf
 from tf_simclrv2.learners.learner import Learner
 from tf_simclrv2.networks.network import Network
-from tf_simclrv2.objectives.contrastive import nt_xent
+from tf_simclrv2.objectives.contrastive import ContrastiveLoss, nt_xent
 from tf_simclrv2.objectives.distillation import cross_entropy
 
 
@@ -33,15 +33,31 @@ class Pretrainer(Learner):
         super().__init__(network, optimization, **kwargs)
         self.contrastive = contrastive
 
+    @property
+    def logged(self) -> Tuple[str, ...]:
+        """Names of the scalars that ``losses_of`` returns."""
+        probed = ("supervised_loss", "supervised_accuracy")
+        names = ("contrast_loss", "contrast_accuracy", "contrast_entropy")
+        return names if self.network.supervised_head is None else names + probed
+
+    def contrast(self, views: tf.Tensor, projections: tf.Tensor) -> ContrastiveLoss:
+        """The contrastive loss of a batch.
+
+        Args:
+          views: [2 * batch, height, width, 3], the images' first views, then their second ones.
+          projections: [2 * batch, dim], of the views.
+        """
+        return nt_xent(
+            *tf.split(projections, 2),
+            temperature=self.contrastive.temperature,
+            hidden_norm=self.contrastive.hidden_norm,
+        )
+
     def losses_of(self, batch: Dict[str, tf.Tensor]) -> Tuple[tf.Tensor, Dict[str, tf.Tensor]]:
         """NT-Xent of the two views, plus the probe's cross entropy, which trains only the probe."""
         views = tf.concat([batch["view_1"], batch["view_2"]], axis=0)
         outputs = self.network(views, training=True)
-        contrast = nt_xent(
-            *tf.split(outputs["projection"], 2),
-            temperature=self.contrastive.temperature,
-            hidden_norm=self.contrastive.hidden_norm,
-        )
+        contrast = self.contrast(views, outputs["projection"])
         logged = {
             "contrast_loss": contrast.loss,
             "contrast_accuracy": contrast.accuracy,
