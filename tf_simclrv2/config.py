@@ -12,8 +12,10 @@ import math
 from typing import Any, Optional, Sequence
 
 RESNET_DEPTHS = (18, 34, 50, 101, 152, 200)
-OPTIMIZERS = ("lars", "momentum", "adam")
+ADDONS_OPTIMIZERS = ("lamb", "sgdw")
+OPTIMIZERS = ("lars", "momentum", "adam", *ADDONS_OPTIMIZERS)
 MODES = ("train_then_eval", "train", "eval")
+STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 
 # Up to this size the stem is CIFAR's (one 3x3 convolution, no pooling), as in the paper's code.
 LARGEST_CIFAR_STEM_IMAGE = 32
@@ -250,7 +252,9 @@ class OptimizationConfig:
     train_batch_size: int = setting(512, "Images in a batch, over all replicas.")
     train_epochs: int = setting(100, "Epochs to train.")
     train_steps: int = setting(0, "Steps to train; above 0 it overrides train_epochs.")
-    optimizer: str = setting("lars", "Optimizer.", OPTIMIZERS)
+    optimizer: str = setting(
+        "lars", "Optimizer; lamb and sgdw are of tensorflow-addons.", OPTIMIZERS
+    )
     learning_rate: float = setting(0.3, "Learning rate before scaling by the batch size.")
     learning_rate_scaling: str = setting(
         "linear",
@@ -259,12 +263,22 @@ class OptimizationConfig:
         ("linear", "sqrt", "none"),
     )
     warmup_epochs: float = setting(10.0, "Epochs of linear warmup before the cosine decay.")
-    momentum: float = setting(0.9, "Momentum of LARS and momentum SGD.")
+    momentum: float = setting(0.9, "Momentum of LARS, momentum SGD and SGDW.")
     weight_decay: float = setting(1e-6, "Weight decay.")
+    gradient_accumulation_steps: int = setting(
+        1, "Parts into which a batch is split to save memory; their gradients are added up."
+    )
 
     def __post_init__(self):
         _check_choices(self)
         _check_positive(self, "train_batch_size", "train_epochs", "learning_rate")
+        _check(
+            self,
+            "gradient_accumulation_steps",
+            self.gradient_accumulation_steps > 0
+            and self.train_batch_size % self.gradient_accumulation_steps == 0,
+            f"must be a positive divisor of --train_batch_size={self.train_batch_size}",
+        )
         _check_not_negative(self, "train_steps", "warmup_epochs", "weight_decay")
         _check(self, "momentum", 0 <= self.momentum < 1, "must be in [0, 1)")
 
@@ -304,14 +318,74 @@ class RunConfig:
         0, "Steps between checkpoints; above 0 it overrides checkpoint_epochs.", None, True
     )
     keep_checkpoint_max: int = setting(5, "Newest checkpoints to keep.", None, True)
-    use_tpu: bool = setting(False, "Train on a TPU.", None, True)
 
     def __post_init__(self):
         _check_choices(self)
         _check(self, "model_dir", bool(self.model_dir), "a directory for the run must be given")
         _check_positive(self, "log_every_steps", "checkpoint_epochs", "keep_checkpoint_max")
         _check_not_negative(self, "checkpoint_steps", "seed")
-        _check(self, "use_tpu", not self.use_tpu, "must be false: training runs on one CPU or GPU")
+
+
+@dataclasses.dataclass(frozen=True)
+class DevicesConfig:
+    """What computes: devices, number formats, and what is traded for memory."""
+
+    strategy: str = setting(
+        "auto",
+        "How work is spread: one_device, mirrored (all GPUs of this machine), multi_worker "
+        "(machines named in TF_CONFIG, or by Slurm), tpu; auto takes what is there.",
+        STRATEGIES,
+        True,
+    )
+    use_tpu: bool = setting(False, "Train on a TPU, as --strategy=tpu.", None, True)
+    tpu_name: Optional[str] = setting(
+        None, "Name or grpc:// address of the TPU; local on a TPU VM.", None, True
+    )
+    tpu_zone: Optional[str] = setting(None, "Zone of the TPU.", None, True)
+    gcp_project: Optional[str] = setting(None, "Project of the TPU.", None, True)
+    virtual_devices: int = setting(
+        0,
+        "Split the CPU into so many devices for --strategy=mirrored, to try it without GPUs.",
+        None,
+        True,
+    )
+    jit_compile: str = setting(
+        "auto",
+        "Compile training steps with XLA; auto does on one GPU, not on a CPU, where XLA's "
+        "convolutions are slow.",
+        ("auto", "true", "false"),
+        True,
+    )
+    mixed_precision: str = setting(
+        "float32",
+        "Number format of the network's activations; losses and normalisation stay in float32.",
+        ("float32", "mixed_bfloat16", "mixed_float16"),
+    )
+    steps_per_execution: int = setting(
+        0, "Steps between returns to the host; 0 takes 1, or 50 on a TPU.", None, True
+    )
+    rematerialize: bool = setting(
+        False,
+        "Compute each block's activations again in the backward pass instead of keeping them.",
+        None,
+        True,
+    )
+
+    def __post_init__(self):
+        _check_choices(self)
+        _check_not_negative(self, "virtual_devices", "steps_per_execution")
+        _check(
+            self,
+            "strategy",
+            not (self.use_tpu or self.tpu_name) or self.strategy in ("auto", "tpu"),
+            "must be auto or tpu where --use_tpu or --tpu_name is given",
+        )
+        _check(
+            self,
+            "virtual_devices",
+            not self.virtual_devices or self.strategy in ("auto", "mirrored", "one_device"),
+            "is for --strategy=mirrored only",
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -329,6 +403,33 @@ class ContrastiveConfig:
 
     def __post_init__(self):
         _check_positive(self, "temperature")
+
+
+@dataclasses.dataclass(frozen=True)
+class MemoryConfig:
+    """The memory of pretraining: a moving average of the network and a queue of its keys."""
+
+    use_memory: bool = setting(
+        False, "Contrast with the keys of a memory network, of this and of past batches."
+    )
+    memory_size: int = setting(65536, "Keys of past batches; each step adds two of each image.")
+    memory_ema_decay: float = setting(
+        0.999, "Decay of the moving average of all weights that is the memory network."
+    )
+    memory_ema_ramp: bool = setting(
+        True, "Bound the decay at step t by t / (t + 9), so that random weights are forgotten."
+    )
+    memory_batch_norm: str = setting(
+        "batch",
+        "Statistics of the memory network's batch norm: the batch's, or the moving average of the "
+        "trained network's moving statistics.",
+        ("batch", "moving"),
+    )
+
+    def __post_init__(self):
+        _check_choices(self)
+        _check_positive(self, "memory_size")
+        _check(self, "memory_ema_decay", 0 <= self.memory_ema_decay < 1, "must be in [0, 1)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -364,6 +465,9 @@ class FineTuningConfig:
     checkpoint: Optional[str] = setting(
         None, "Directory of the pretraining run to start from, or one checkpoint in it."
     )
+    use_ema_weights: bool = setting(
+        False, "Start from the memory network of a pretraining run with --use_memory."
+    )
     from_scratch: bool = setting(
         False, "Train the supervised baseline from random weights instead of a checkpoint."
     )
@@ -382,6 +486,10 @@ class FineTuningConfig:
         _check_choices(self)
         if self.from_scratch and self.checkpoint:
             raise refuse("from_scratch", self.from_scratch, "can't be combined with --checkpoint")
+        if self.from_scratch and self.use_ema_weights:
+            raise refuse(
+                "from_scratch", self.from_scratch, "can't be combined with --use_ema_weights"
+            )
         if not self.from_scratch and not self.checkpoint:
             raise refuse(
                 "checkpoint",
@@ -415,8 +523,8 @@ def _fine_tuning_optimization() -> OptimizationConfig:
     return OptimizationConfig(
         train_batch_size=1024,
         train_epochs=60,
-        learning_rate=0.005,
-        learning_rate_scaling="sqrt",
+        # The paper's 0.16 at this batch, by the scaling that the paper's code defaults to.
+        learning_rate=0.04,
         warmup_epochs=0.0,
         weight_decay=0.0,
     )
@@ -435,8 +543,10 @@ class PretrainConfig:
     network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
     projection_head: ProjectionHeadConfig = dataclasses.field(default_factory=ProjectionHeadConfig)
     contrastive: ContrastiveConfig = dataclasses.field(default_factory=ContrastiveConfig)
+    memory: MemoryConfig = dataclasses.field(default_factory=MemoryConfig)
     augmentation: AugmentationConfig = dataclasses.field(default_factory=AugmentationConfig)
     optimization: OptimizationConfig = dataclasses.field(default_factory=OptimizationConfig)
+    devices: DevicesConfig = dataclasses.field(default_factory=DevicesConfig)
 
     def __post_init__(self):
         self.network.resolved(self.data.resolved_image_size)
@@ -446,6 +556,21 @@ class PretrainConfig:
                 "train_batch_size",
                 self.optimization.train_batch_size,
                 "must be at least 2, since other images of the batch are the negatives",
+            )
+        if self.optimization.gradient_accumulation_steps > 1:
+            raise refuse(
+                "gradient_accumulation_steps",
+                self.optimization.gradient_accumulation_steps,
+                "must be 1 for pretraining: negatives span the whole batch, so that a split one "
+                "is another loss; --use_memory gives small batches more negatives",
+            )
+        keys_of_step = 2 * self.optimization.train_batch_size
+        if self.memory.use_memory and self.memory.memory_size < keys_of_step:
+            raise refuse(
+                "memory_size",
+                self.memory.memory_size,
+                f"must be at least {keys_of_step}, the keys that a step adds: two of each image of "
+                f"--train_batch_size={self.optimization.train_batch_size}",
             )
 
 
@@ -461,6 +586,7 @@ class FinetuneConfig:
     projection_head: ProjectionHeadConfig = dataclasses.field(default_factory=ProjectionHeadConfig)
     augmentation: AugmentationConfig = dataclasses.field(default_factory=_plain_augmentation)
     optimization: OptimizationConfig = dataclasses.field(default_factory=_fine_tuning_optimization)
+    devices: DevicesConfig = dataclasses.field(default_factory=DevicesConfig)
 
     def __post_init__(self):
         self.network.resolved(self.data.resolved_image_size)
@@ -478,6 +604,7 @@ class DistillConfig:
     network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
     augmentation: AugmentationConfig = dataclasses.field(default_factory=_plain_augmentation)
     optimization: OptimizationConfig = dataclasses.field(default_factory=OptimizationConfig)
+    devices: DevicesConfig = dataclasses.field(default_factory=DevicesConfig)
 
     def __post_init__(self):
         self.network.resolved(self.data.resolved_image_size)
@@ -507,25 +634,130 @@ class EvaluateConfig:
     """Accuracy and loss of a fine-tuned or distilled run, or of a pretraining run's probe."""
 
     evaluation: EvaluationConfig
+    devices: DevicesConfig = dataclasses.field(default_factory=DevicesConfig)
 
 
 @dataclasses.dataclass(frozen=True)
-class PredictionConfig:
+class ExportedModelConfig:
     """Which exported model to apply to which images."""
 
-    saved_model: Optional[str] = setting(None, "Directory of an exported SavedModel.")
-    images: Optional[str] = setting(None, "Image files, folders or globs, separated by commas.")
-    output: str = setting("predictions.csv", "CSV file to write.")
-    batch_size: int = setting(32, "Images predicted at a time.")
+    saved_model: Optional[str] = setting(
+        None, "Directory of an export, or of the SavedModel in it."
+    )
+    images: Optional[str] = setting(
+        None,
+        "Image files, folders, globs or text files (.txt) with the path of an image on each line, "
+        "separated by commas.",
+    )
+    batch_size: int = setting(32, "Images at a time.")
 
     def __post_init__(self):
-        _check(self, "saved_model", bool(self.saved_model), "an exported SavedModel must be given")
+        _check(self, "saved_model", bool(self.saved_model), "an export must be given")
         _check(self, "images", bool(self.images), "image files or a folder must be given")
         _check_positive(self, "batch_size")
 
 
 @dataclasses.dataclass(frozen=True)
+class PredictionConfig(ExportedModelConfig):
+    """Which exported model to apply to which images, and what to write of it."""
+
+    output: str = setting("predictions.csv", "File to write: .csv or .parquet.")
+    top_k: int = setting(5, "Likeliest classes of an image to write, at most all.")
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check_positive(self, "top_k")
+        _check(
+            self, "output", self.output.endswith((".csv", ".parquet")), "must end .csv or .parquet"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
 class PredictConfig:
-    """Class names and probabilities of image files, from an exported SavedModel."""
+    """Likeliest classes of image files and their probabilities, by an export."""
 
     prediction: PredictionConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class EmbeddingConfig(ExportedModelConfig):
+    """Which exported model to apply to which images, and what to write of it."""
+
+    output: str = setting(
+        "embeddings.npy", "File to write, .npy; the images' paths go to one that ends _ids.txt."
+    )
+    projector: bool = setting(
+        False,
+        "Also write files for TensorBoard's projector, into a directory that ends _projector.",
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check(self, "output", self.output.endswith(".npy"), "must end .npy")
+
+
+@dataclasses.dataclass(frozen=True)
+class EmbedConfig:
+    """Representations of image files, by an export."""
+
+    embedding: EmbeddingConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class ConversionConfig:
+    """Which checkpoint to convert: google_checkpoint to model_dir, or model_dir to to_google."""
+
+    google_checkpoint: Optional[str] = setting(
+        None,
+        "Checkpoint of google-research/simclr to read: of TF1 or TF2, or a TF2 SavedModel's "
+        "directory.",
+    )
+    model_dir: Optional[str] = setting(
+        None, "Run directory to write; with --to_google the run, or one checkpoint in it, to read."
+    )
+    to_google: Optional[str] = setting(
+        None, "Path of a TF2 checkpoint to write that google-research/simclr reads."
+    )
+    ft_proj_selector: Optional[int] = setting(
+        None,
+        "Output of the projection head that the checkpoint's classifier reads; by default 0, its "
+        "input, unless only the last layer fits. The authors' models fine-tuned on 1% and 10% of "
+        "labels need 1.",
+    )
+    dataset: Optional[str] = setting(
+        None,
+        "Data set that the checkpoint's classifier was trained on, for the names of its classes; "
+        "without it classes have numbers.",
+    )
+    data_dir: Optional[str] = setting(None, "The data set's place.")
+    image_size: Optional[int] = setting(
+        None, "Height and width of the images to use; by default 224, or 32 for the CIFAR stem."
+    )
+
+    def __post_init__(self):
+        _check(self, "model_dir", bool(self.model_dir), "a run directory must be given")
+        _check_positive(self, "image_size")
+        if not self.to_google and not self.google_checkpoint:
+            raise refuse(
+                "google_checkpoint",
+                self.google_checkpoint,
+                "a checkpoint to read must be given, or --to_google to write one",
+            )
+        if self.to_google:
+            for name in (
+                "google_checkpoint",
+                "ft_proj_selector",
+                "dataset",
+                "data_dir",
+                "image_size",
+            ):
+                _check(
+                    self, name, getattr(self, name) is None, "can't be combined with --to_google"
+                )
+
+
+@dataclasses.dataclass(frozen=True)
+class ConvertConfig:
+    """Checkpoints of google-research/simclr to run directories, and back."""
+
+    conversion: ConversionConfig

@@ -195,9 +195,10 @@ def random_blur(view: tf.Tensor, seeds: dict) -> tf.Tensor:
       float [side, side, 3] in [0, 1].
     """
     sigma = tf.random.stateless_uniform([], seeds["sigma"], *BLUR_SIGMA_RANGE)
+    # The weights' sum is 1 up to rounding, which may leave the range.
     return tf.cond(
         tf.random.stateless_uniform([], seeds["blur"]) < BLUR_PROBABILITY,
-        lambda: gaussian_blur(view, view.shape[0] // 10, sigma),
+        lambda: tf.clip_by_value(gaussian_blur(view, view.shape[0] // 10, sigma), 0.0, 1.0),
         lambda: view,
     )
 

@@ -1,6 +1,6 @@
 """From examples to batches: order, augmentation and batching, all functions of the seed."""
 
-from typing import List, Optional
+from typing import List, NamedTuple, Optional
 
 from tf_simclrv2.config import AugmentationConfig, DataConfig
 from tf_simclrv2.data.augmentation import evaluation_view, random_view
@@ -9,6 +9,23 @@ from tf_simclrv2.keras2 import tf
 
 # Encoded examples held for shuffling; a data set that is not larger is shuffled wholly.
 SHUFFLE_BUFFER = 10_000
+
+
+class Part(NamedTuple):
+    """Which part of every batch a pipeline makes, so that several together make the whole one.
+
+    Attributes:
+      index: which of the pipelines this is.
+      pipelines: pipelines that share a batch, one for each host.
+      replicas: replicas that share a batch; a pipeline's batches go to its own ones in turn.
+    """
+
+    index: int = 0
+    pipelines: int = 1
+    replicas: int = 1
+
+
+WHOLE = Part()
 
 
 def only_labelled(examples: tf.data.Dataset, ids: Optional[List[str]]) -> tf.data.Dataset:
@@ -67,10 +84,15 @@ def _training_stream(
     return shuffled_forever(examples, num_examples, seed, start)
 
 
-def _batched(stream: tf.data.Dataset, transform, batch_size: int) -> tf.data.Dataset:
+def _batched(stream: tf.data.Dataset, transform, batch_size: int, part: Part) -> tf.data.Dataset:
+    if part.pipelines > 1:
+        own = batch_size // part.pipelines
+        stream = stream.filter(
+            lambda example: example["position"] % batch_size // own == part.index
+        )
     return (
         stream.map(transform, num_parallel_calls=tf.data.AUTOTUNE)
-        .batch(batch_size, drop_remainder=True)
+        .batch(batch_size // part.replicas, drop_remainder=True)
         .prefetch(tf.data.AUTOTUNE)
     )
 
@@ -87,6 +109,7 @@ def contrastive_batches(
     batch_size: int,
     seed: int,
     start_step: int = 0,
+    part: Part = WHOLE,
 ) -> tf.data.Dataset:
     """Endless batches of two views of each image.
 
@@ -97,6 +120,7 @@ def contrastive_batches(
       batch_size: images in a batch.
       seed: of the run.
       start_step: steps that were already trained; their batches are left out.
+      part: the part of each batch to make.
 
     Returns:
       Dicts of ``view_1`` and ``view_2``, float32 [batch, size, size, 3], and ``label`` [batch].
@@ -114,7 +138,7 @@ def contrastive_batches(
         return {**views, "label": example["label"]}
 
     stream = _training_stream(source, data, seed, start_step * batch_size, None)
-    return _batched(stream, transform, batch_size)
+    return _batched(stream, transform, batch_size, part)
 
 
 def training_batches(
@@ -126,6 +150,7 @@ def training_batches(
     start_step: int = 0,
     ids: Optional[List[str]] = None,
     draw: int = 1,
+    part: Part = WHOLE,
 ) -> tf.data.Dataset:
     """Endless batches of one view of each image.
 
@@ -138,6 +163,7 @@ def training_batches(
       start_step: steps that were already trained; their batches are left out.
       ids: the examples to use; None is all.
       draw: 1 or 2; streams of one seed that are drawn side by side take different ones.
+      part: the part of each batch to make.
 
     Returns:
       Dicts of ``image``, float32 [batch, size, size, 3], and ``label``, int64 [batch].
@@ -150,31 +176,43 @@ def training_batches(
         return {"image": image, "label": example["label"]}
 
     stream = _training_stream(source, data, seed, start_step * batch_size, ids)
-    return _batched(stream, transform, batch_size)
+    return _batched(stream, transform, batch_size, part)
 
 
-def evaluation_batches(source: Source, data: DataConfig, split: str) -> tf.data.Dataset:
-    """A split's images once each, in a fixed order, the last batch smaller if need be.
+def evaluation_batches(
+    source: Source, data: DataConfig, split: str, part: Part = WHOLE
+) -> tf.data.Dataset:
+    """A split's images once each, in a fixed order, in batches of one size.
 
     Args:
       source: the data set.
-      data: image size, batch size and number of batches.
+      data: image size, batch size (rounded up to a multiple of the replicas) and number of batches.
       split: which split.
+      part: the part of each batch to make.
 
     Returns:
-      Dicts of ``image``, float32 [batch, size, size, 3], and ``label``, int64 [batch].
+      Dicts of ``image``, float32 [batch, size, size, 3], ``label``, int64 [batch], and ``weight``,
+      float32 [batch]: 1 for the split's images, 0 for those that only fill the last batch up.
     """
     size = data.resolved_image_size
+    batch_size = -(-data.eval_batch_size // part.replicas) * part.replicas
+    steps = -(-source.num_examples(split) // batch_size)
+    if data.eval_steps:
+        steps = min(steps, data.eval_steps)
+
+    def numbered(position, example, weight):
+        return {**example, "position": position, "weight": weight}
 
     def transform(example):
         image = evaluation_view(decode(example["image"]), size)
-        return {"image": image, "label": example["label"]}
+        return {"image": image, "label": example["label"], "weight": example["weight"]}
 
-    batches = (
-        source.examples(split)
-        .map(transform, num_parallel_calls=tf.data.AUTOTUNE)
-        .batch(data.eval_batch_size)
+    examples = source.examples(split)
+    filling = examples.take(1).repeat()
+    weighted = tf.data.Dataset.zip((examples, tf.data.Dataset.from_tensors(1.0).repeat()))
+    weighted = weighted.concatenate(
+        tf.data.Dataset.zip((filling, tf.data.Dataset.from_tensors(0.0).repeat()))
     )
-    if data.eval_steps:
-        batches = batches.take(data.eval_steps)
-    return batches.prefetch(tf.data.AUTOTUNE)
+    stream = weighted.take(steps * batch_size).enumerate()
+    stream = stream.map(lambda position, pair: numbered(position, *pair))
+    return _batched(stream, transform, batch_size, part)

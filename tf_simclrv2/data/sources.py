@@ -88,12 +88,13 @@ class TfdsSource(Source):
 
     Args:
       data: name and place of the data set.
+      prepare: whether to prepare its images; what it is can be told without.
 
     Raises:
       ConfigError: there is no such data set, it has no images, or it can't be prepared.
     """
 
-    def __init__(self, data: DataConfig):
+    def __init__(self, data: DataConfig, prepare: bool = True):
         self.name = data.dataset
         try:
             self._builder = tfds.builder(data.dataset, data_dir=data.data_dir)
@@ -110,7 +111,8 @@ class TfdsSource(Source):
         self.class_names = None
         if "label" in features and isinstance(features["label"], tfds.features.ClassLabel):
             self.class_names = list(features["label"].names)
-        self._prepare()
+        if prepare:
+            self._prepare()
 
     def _prepare(self) -> None:
         logging.getLogger("absl").setLevel(logging.ERROR)
@@ -201,15 +203,19 @@ class FolderSource(Source):
         return tf.data.Dataset.from_tensor_slices((files, labels)).map(read)
 
 
-def open_source(data: DataConfig) -> Source:
+def open_source(data: DataConfig, prepare: bool = True) -> Source:
     """Opens the data set that a config names: a folder of images, the digits, or one of TFDS.
+
+    Args:
+      data: name and place of the data set.
+      prepare: whether to prepare its images; without, it only tells its classes.
 
     Raises:
       ConfigError: it can't be used.
     """
     if data.data_dir is not None and not os.path.isdir(os.path.expanduser(data.data_dir)):
         raise refuse("data_dir", data.data_dir, "must be an existing directory")
-    return FolderSource(data) if data.dataset == "folder" else TfdsSource(data)
+    return FolderSource(data) if data.dataset == "folder" else TfdsSource(data, prepare)
 
 
 def decode(image: tf.Tensor) -> tf.Tensor:

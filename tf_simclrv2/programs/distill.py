@@ -4,12 +4,13 @@ import dataclasses
 from typing import Any, Dict
 
 from tf_simclrv2.config import DistillationConfig, DistillConfig, refuse
-from tf_simclrv2.data.pipeline import training_batches
+from tf_simclrv2.data.pipeline import WHOLE, Part, training_batches
 from tf_simclrv2.keras2 import keras, tf
 from tf_simclrv2.learners.distiller import Distiller
 from tf_simclrv2.programs import command_line, training
 from tf_simclrv2.runtime.restoring import build_network, open_classifier, restore_network
 from tf_simclrv2.runtime.run_directory import RunDirectory
+from tf_simclrv2.runtime.strategy import is_chief
 
 
 def run(values: Dict[str, Any]) -> None:
@@ -31,9 +32,11 @@ def run(values: Dict[str, Any]) -> None:
     }
 
     config = command_line.build(DistillConfig, {**inherited, **values})
+    strategy = training.begin_devices(config)
     source, config = training.prepare_data(config)
     teacher_classes = teacher_run.class_names
-    if source.num_classes is not None and source.class_names != teacher_classes:
+    names_known = source.num_classes is not None or teacher_run.class_names_known
+    if source.num_classes is not None and not teacher_run.knows_classes(source.class_names):
         raise refuse(
             "teacher",
             distillation.teacher,
@@ -50,14 +53,15 @@ def run(values: Dict[str, Any]) -> None:
     chosen = None
     if needs_labels:
         chosen = training.labelled_ids(source, config.data.train_split, config.labels)
-    directory = RunDirectory(config.run.model_dir)
-    directory.begin("distill", config, teacher_classes)
+    directory = RunDirectory(config.run.model_dir, writable=is_chief(strategy))
+    directory.begin("distill", config, source.class_names or teacher_classes, names_known)
     training.write_labelled(directory, source, chosen)
 
     keras.utils.set_random_seed(config.run.seed)
-    network = build_network(config, len(teacher_classes))
-    teacher = restore_network(teacher_run, checkpoint)
-    learner = Distiller(network, teacher, config.distillation, config.optimization)
+    with strategy.scope():
+        network = build_network(config, len(teacher_classes))
+        teacher = restore_network(teacher_run, checkpoint)
+        learner = Distiller(network, teacher, config.distillation, config.optimization)
     arguments = (
         source,
         config.data,
@@ -66,12 +70,12 @@ def run(values: Dict[str, Any]) -> None:
         config.run.seed,
     )
 
-    def batches_from(step: int) -> tf.data.Dataset:
-        unlabelled = training_batches(*arguments, start_step=step)
+    def batches_from(step: int, part: Part = WHOLE) -> tf.data.Dataset:
+        unlabelled = training_batches(*arguments, start_step=step, part=part)
         if not needs_labels:
             return unlabelled.map(lambda batch: {"image": batch["image"]})
         ids = None if chosen is None else list(chosen)
-        labelled = training_batches(*arguments, start_step=step, ids=ids, draw=2)
+        labelled = training_batches(*arguments, start_step=step, ids=ids, draw=2, part=part)
         return tf.data.Dataset.zip((unlabelled, labelled)).map(
             lambda unlabelled, labelled: {
                 "image": unlabelled["image"],
@@ -82,7 +86,14 @@ def run(values: Dict[str, Any]) -> None:
 
     num_examples = source.num_examples(config.data.train_split)
     training.train_and_evaluate(
-        directory, config, learner, source, batches_from, num_examples, shown="distillation_loss"
+        directory,
+        config,
+        strategy,
+        learner,
+        source,
+        batches_from,
+        num_examples,
+        shown="distillation_loss",
     )
 
 

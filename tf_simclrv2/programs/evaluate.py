@@ -5,9 +5,9 @@ from typing import Any, Dict
 
 from tf_simclrv2.config import EvaluateConfig, refuse
 from tf_simclrv2.data.sources import open_source
-from tf_simclrv2.keras2 import tf
 from tf_simclrv2.programs import command_line, training
-from tf_simclrv2.runtime.restoring import open_classifier, restore_network
+from tf_simclrv2.runtime.restoring import open_classifier, restore_network, trained_steps
+from tf_simclrv2.runtime.strategy import is_chief, open_strategy
 
 
 def run(values: Dict[str, Any]) -> None:
@@ -19,8 +19,10 @@ def run(values: Dict[str, Any]) -> None:
     Raises:
       ConfigError: a setting that can't be used.
     """
-    wanted = command_line.build(EvaluateConfig, values).evaluation
+    config = command_line.build(EvaluateConfig, values)
+    wanted, strategy = config.evaluation, open_strategy(config.devices)
     directory, checkpoint = open_classifier(wanted.model_dir, "model_dir")
+    directory.writable = is_chief(strategy)
     data = dataclasses.replace(
         directory.config.data,
         eval_batch_size=wanted.eval_batch_size,
@@ -28,7 +30,7 @@ def run(values: Dict[str, Any]) -> None:
         **{name: values[name] for name in ("dataset", "data_dir") if name in values},
     )
     source = open_source(data)
-    if source.class_names != directory.class_names:
+    if not directory.knows_classes(source.class_names):
         raise refuse(
             "dataset",
             data.dataset,
@@ -37,7 +39,7 @@ def run(values: Dict[str, Any]) -> None:
     same_dataset = data.dataset == directory.config.data.dataset
     split = wanted.eval_split or (directory.config.data.eval_split if same_dataset else None)
     data = dataclasses.replace(data, eval_split=source.evaluation_split(split))
-    network = restore_network(directory, checkpoint)
-    path = checkpoint or directory.latest_checkpoint()
-    step = int(tf.train.load_variable(path, "optimizer/_iterations/.ATTRIBUTES/VARIABLE_VALUE"))
-    training.evaluate(directory, network, source, data, step)
+    with strategy.scope():
+        network = restore_network(directory, checkpoint)
+    step = trained_steps(checkpoint or directory.latest_checkpoint())
+    training.evaluate(directory, strategy, network, source, data, step)

@@ -15,6 +15,8 @@ COMMANDS = {
     "distill": config.DistillConfig,
     "evaluate": config.EvaluateConfig,
     "predict": config.PredictConfig,
+    "embed": config.EmbedConfig,
+    "convert": config.ConvertConfig,
 }
 INTERRUPTED = 130
 

@@ -1,20 +1,22 @@
-"""``predict``: class names and probabilities of image files, from an exported SavedModel."""
+"""``predict``: the likeliest classes of image files, by an export."""
 
 import csv
-import glob
 import os
 from typing import Any, Dict, List
 
-from tqdm import tqdm
+import numpy as np
 
-from tf_simclrv2.config import ConfigError, PredictConfig, refuse
-from tf_simclrv2.data.sources import IMAGE_SUFFIXES
-from tf_simclrv2.keras2 import tf
+from tf_simclrv2.config import PredictConfig, refuse
 from tf_simclrv2.programs import command_line
+from tf_simclrv2.programs.exported import ExportedModel
+
+_RANKED = ("class", "probability")
 
 
 def run(values: Dict[str, Any]) -> None:
-    """Predicts image files and writes a CSV: a row per image, a column per class.
+    """Predicts image files and writes a table: a row per image, its ``top_k`` likeliest classes.
+
+    Its columns are ``image``, ``class``, ``probability``, ``class_2``, ``probability_2`` and so on.
 
     Args:
       values: the flags that were given.
@@ -23,66 +25,36 @@ def run(values: Dict[str, Any]) -> None:
       ConfigError: a setting that can't be used, or no image.
     """
     config = command_line.build(PredictConfig, values).prediction
-    paths = find_images(config.images)
-    if not os.path.isfile(os.path.join(config.saved_model, "saved_model.pb")):
-        raise refuse("saved_model", config.saved_model, "must be a directory with a saved_model.pb")
-    folder = os.path.dirname(os.path.abspath(config.output))
-    if not os.path.isdir(folder):
-        raise refuse("output", config.output, f"the directory {folder} must exist")
-
-    model = tf.saved_model.load(config.saved_model)
-    if "serving_bytes" not in model.signatures:
-        raise refuse(
-            "saved_model", config.saved_model, "must have the signature serving_bytes of our export"
-        )
-    predict = model.signatures["serving_bytes"]
-    class_names = _class_names(config.saved_model)
-    rows = []
-    for start in tqdm(range(0, len(paths), config.batch_size), desc="predict", unit="batch"):
-        batch = paths[start : start + config.batch_size]
-        contents = tf.constant([tf.io.read_file(path).numpy() for path in batch])
-        try:
-            outputs = predict(contents)
-        except tf.errors.InvalidArgumentError as error:
-            raise ConfigError(
-                f"--images={config.images}: one of {batch[0]} to {batch[-1]} is no readable image "
-                f"({str(error).splitlines()[0][:200]})."
-            ) from error
-        if "probabilities" not in outputs:
-            raise refuse("saved_model", config.saved_model, "must be the export of a classifier")
-        for path, probabilities in zip(batch, outputs["probabilities"].numpy()):
-            best = class_names[int(probabilities.argmax())]
-            rows.append([path, best, *(f"{probability:.6f}" for probability in probabilities)])
-    with open(f"{config.output}.tmp", "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["image", "class", *class_names])
-        writer.writerows(rows)
+    model = ExportedModel(config, config.output)
+    if model.class_names is None:
+        raise refuse("saved_model", config.saved_model, "must be the export of a classifier")
+    names = np.array(model.class_names)
+    top_k = min(config.top_k, len(names))
+    suffixes = ["", *(f"_{rank}" for rank in range(2, top_k + 1))]
+    columns = ["image", *(f"{name}{suffix}" for suffix in suffixes for name in _RANKED)]
+    rows: List[list] = []
+    for paths, outputs in model.outputs("predict"):
+        best = np.argsort(-outputs["probabilities"], axis=1, kind="stable")[:, :top_k]
+        probabilities = np.take_along_axis(outputs["probabilities"], best, axis=1)
+        for path, *ranked in zip(paths, names[best].tolist(), probabilities.tolist()):
+            rows.append([path, *(value for pair in zip(*ranked) for value in pair)])
+    write = _write_parquet if config.output.endswith(".parquet") else _write_csv
+    write(f"{config.output}.tmp", columns, rows)
     os.replace(f"{config.output}.tmp", config.output)
     print(f"{len(rows)} predictions written to {config.output}")
 
 
-def find_images(images: str) -> List[str]:
-    """Lists image files.
-
-    Args:
-      images: files, folders (searched through) or globs, separated by commas.
-
-    Raises:
-      ConfigError: there are none.
-    """
-    paths: List[str] = []
-    for part in images.split(","):
-        if os.path.isdir(part):
-            found = [os.path.join(base, name) for base, _, names in os.walk(part) for name in names]
-            paths += sorted(path for path in found if path.lower().endswith(IMAGE_SUFFIXES))
-        else:
-            paths += sorted(path for path in glob.glob(part) if os.path.isfile(path))
-    if not paths:
-        suffixes = ", ".join(IMAGE_SUFFIXES)
-        raise refuse("images", images, f"must name at least one image file ({suffixes})")
-    return paths
+def _write_csv(path: str, columns: List[str], rows: List[list]) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        for row in rows:
+            writer.writerow(f"{v:.6f}" if isinstance(v, float) else v for v in row)
 
 
-def _class_names(saved_model: str) -> List[str]:
-    with open(os.path.join(saved_model, "assets", "class_names.txt"), encoding="utf-8") as file:
-        return file.read().splitlines()
+def _write_parquet(path: str, columns: List[str], rows: List[list]) -> None:
+    # Only here, since it takes a while to import.
+    import pyarrow
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pyarrow.table(dict(zip(columns, zip(*rows)))), path)

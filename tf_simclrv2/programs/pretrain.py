@@ -4,12 +4,14 @@ import dataclasses
 from typing import Any, Dict
 
 from tf_simclrv2.config import PretrainConfig, refuse
-from tf_simclrv2.data.pipeline import contrastive_batches
+from tf_simclrv2.data.pipeline import WHOLE, Part, contrastive_batches
 from tf_simclrv2.keras2 import keras, tf
+from tf_simclrv2.learners.memory import PretrainerWithMemory
 from tf_simclrv2.learners.pretrainer import Pretrainer
 from tf_simclrv2.programs import command_line, training
 from tf_simclrv2.runtime.restoring import build_network
 from tf_simclrv2.runtime.run_directory import RunDirectory
+from tf_simclrv2.runtime.strategy import is_chief
 
 _PAIRS_SHOWN = 16
 
@@ -24,6 +26,7 @@ def run(values: Dict[str, Any]) -> None:
       ConfigError: a setting that can't be used.
     """
     config = command_line.build(PretrainConfig, values)
+    strategy = training.begin_devices(config)
     source, config = training.prepare_data(config)
     num_examples = source.num_examples(config.data.train_split)
     batch_size = config.optimization.train_batch_size
@@ -37,14 +40,24 @@ def run(values: Dict[str, Any]) -> None:
     if source.num_classes is None:
         contrastive = dataclasses.replace(config.contrastive, lineareval_while_pretraining=False)
         config = dataclasses.replace(config, contrastive=contrastive)
-    directory = RunDirectory(config.run.model_dir)
+    directory = RunDirectory(config.run.model_dir, writable=is_chief(strategy))
     directory.begin("pretrain", config, source.class_names)
 
     keras.utils.set_random_seed(config.run.seed)
-    network = build_network(config, source.num_classes)
-    learner = Pretrainer(network, config.contrastive, config.optimization)
+    with strategy.scope():
+        network = build_network(config, source.num_classes)
+        if config.memory.use_memory:
+            learner = PretrainerWithMemory(
+                network,
+                build_network(config, source.num_classes),
+                config.contrastive,
+                config.memory,
+                config.optimization,
+            )
+        else:
+            learner = Pretrainer(network, config.contrastive, config.optimization)
 
-    def batches_from(step: int) -> tf.data.Dataset:
+    def batches_from(step: int, part: Part = WHOLE) -> tf.data.Dataset:
         return contrastive_batches(
             source,
             config.data,
@@ -52,12 +65,20 @@ def run(values: Dict[str, Any]) -> None:
             batch_size,
             config.run.seed,
             step,
+            part,
         )
 
-    if config.run.mode != "eval":
+    if directory.writable and config.run.mode != "eval":
         _draw_views(directory, batches_from(0))
     training.train_and_evaluate(
-        directory, config, learner, source, batches_from, num_examples, shown="contrast_loss"
+        directory,
+        config,
+        strategy,
+        learner,
+        source,
+        batches_from,
+        num_examples,
+        shown="contrast_loss",
     )
 
 

@@ -128,9 +128,9 @@ def _plot_accuracies(rows: List[Row], path: str) -> None:
     for position, (kind, row) in enumerate(zip(KINDS, rows)):
         mean = 100 * np.mean(row.accuracies)
         axes.barh(position, mean, color=_COLORS[kind])
-        axes.text(mean + 1, position, f"{mean:.1f}%", va="center")
-        if len(row.accuracies) > 1:
-            points = [100 * accuracy for accuracy in row.accuracies]
+        points = [100 * accuracy for accuracy in row.accuracies]
+        axes.text(max(points) + 2, position, f"{mean:.1f}%", va="center")
+        if len(points) > 1:
             axes.plot(points, [position] * len(points), "o", color="black", markersize=3)
     names = [f"{row.model}\n({row.parameters / 1000:,.0f} thousand parameters)" for row in rows]
     axes.set_yticks(range(len(rows)), names, fontsize=8)

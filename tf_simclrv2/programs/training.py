@@ -3,17 +3,26 @@
 import dataclasses
 from typing import Any, Callable, Dict, Optional, Tuple
 
-from tf_simclrv2.config import DataConfig, LabelsConfig, refuse
+from tf_simclrv2.config import ConfigError, DataConfig, LabelsConfig, refuse
 from tf_simclrv2.data.labels import choose_labelled
-from tf_simclrv2.data.pipeline import evaluation_batches
+from tf_simclrv2.data.pipeline import Part, evaluation_batches
 from tf_simclrv2.data.sources import Source, open_source
 from tf_simclrv2.evaluation.metrics import evaluate_classifier
 from tf_simclrv2.keras2 import tf
 from tf_simclrv2.learners.learner import Learner
 from tf_simclrv2.networks.network import Network
-from tf_simclrv2.optimization.optimizers import build_optimizer, build_schedule
+from tf_simclrv2.optimization.optimizers import build_optimizer, build_schedule, check_optimizer
 from tf_simclrv2.runtime.callbacks import LogMetrics, Progress, SaveCheckpoints
 from tf_simclrv2.runtime.run_directory import RunDirectory
+from tf_simclrv2.runtime.strategy import (
+    check_batch,
+    describe,
+    distribute,
+    is_chief,
+    jit_compile,
+    open_strategy,
+    steps_per_execution,
+)
 
 
 def prepare_data(config: Any) -> Tuple[Source, Any]:
@@ -26,8 +35,10 @@ def prepare_data(config: Any) -> Tuple[Source, Any]:
       The data, and the config with image size, stem and evaluation split decided.
 
     Raises:
-      ConfigError: a data set or split that there is not, or images too small for the network.
+      ConfigError: an optimizer, data set or split that there is not, or images too small for the
+        network.
     """
+    check_optimizer(config.optimization, config.devices.mixed_precision)
     source = open_source(config.data)
     source.check_split(config.data.train_split, "train_split")
     eval_split = config.data.eval_split
@@ -86,12 +97,33 @@ def write_labelled(run: RunDirectory, source: Source, chosen: Optional[Dict[str,
                 file.write(f"{example_id}\t{source.class_names[label]}\n")
 
 
+def begin_devices(config: Any) -> tf.distribute.Strategy:
+    """Opens the strategy of a training run and tells what computes.
+
+    Must be called before anything is computed.
+
+    Args:
+      config: a config with sections ``devices`` and ``optimization``.
+
+    Raises:
+      ConfigError: the devices are not there, or can't share the batch.
+    """
+    strategy = open_strategy(config.devices)
+    batch_size = config.optimization.train_batch_size
+    check_batch(strategy, batch_size, config.optimization.gradient_accumulation_steps)
+    jit_compile(config.devices, strategy)
+    if is_chief(strategy):
+        print(describe(strategy, batch_size), flush=True)
+    return strategy
+
+
 def train_and_evaluate(
     run: RunDirectory,
     config: Any,
+    strategy: tf.distribute.Strategy,
     learner: Learner,
     source: Source,
-    batches_from: Callable[[int], tf.data.Dataset],
+    batches_from: Callable[[int, Part], tf.data.Dataset],
     num_examples: int,
     shown: str,
 ) -> None:
@@ -100,9 +132,10 @@ def train_and_evaluate(
     Args:
       run: the run's directory.
       config: the run's config; its ``mode`` may leave out either part.
+      strategy: what computes; the learner was made in its scope.
       learner: what to train.
       source: the data.
-      batches_from: the training batches from a step on.
+      batches_from: a part of the training batches from a step on.
       num_examples: images in an epoch.
       shown: the metric that stands beside the progress bar.
 
@@ -110,64 +143,88 @@ def train_and_evaluate(
       ConfigError: there is nothing to evaluate.
     """
     schedule = build_schedule(config.optimization, num_examples)
-    learner.compile(optimizer=build_optimizer(config.optimization, schedule, learner.roles))
-    learner.optimizer.build(learner.network.trainable_variables)
-    manager = run.checkpoint_manager(
-        tf.train.Checkpoint(network=learner.network, optimizer=learner.optimizer),
-        config.run.keep_checkpoint_max,
-    )
-    if manager.restore_or_initialize() is None and config.run.mode == "eval":
+    learner.network.encoder.rematerialize = config.devices.rematerialize
+    with strategy.scope():
+        learner.compile(
+            optimizer=build_optimizer(config.optimization, schedule, learner.roles),
+            jit_compile=jit_compile(config.devices, strategy),
+            steps_per_execution=steps_per_execution(config.devices, strategy),
+        )
+        learner.optimizer.build(learner.network.trainable_variables)
+        checkpoint = tf.train.Checkpoint(optimizer=learner.optimizer, **learner.saved_parts)
+        latest = run.latest_checkpoint()
+        checkpoint.restore(latest)
+    if latest is None and config.run.mode == "eval":
         raise refuse("mode", "eval", f"{run.path} holds no checkpoint to evaluate yet")
     if config.run.mode != "eval":
-        steps_per_epoch = num_examples / config.optimization.train_batch_size
-        log = LogMetrics(
-            run,
-            config.run.log_every_steps,
-            schedule,
-            config.optimization.train_batch_size,
-            steps_per_epoch,
-        )
+        batch_size = config.optimization.train_batch_size
+        steps_per_epoch = num_examples / batch_size
+        log = LogMetrics(run, config.run.log_every_steps, schedule, batch_size, steps_per_epoch)
         checkpoint_steps = config.run.checkpoint_steps or max(
             1, round(config.run.checkpoint_epochs * steps_per_epoch)
         )
-        save = SaveCheckpoints(manager, checkpoint_steps)
-        _fit(run, learner, batches_from, schedule.total_steps, shown, log, save)
+        manager = run.checkpoint_manager(checkpoint, config.run.keep_checkpoint_max)
+        save = SaveCheckpoints(manager, checkpoint_steps, is_saved=latest is not None)
+        _fit(run, strategy, learner, batches_from, schedule.total_steps, shown, log, save)
     if config.run.mode != "train" and learner.network.supervised_head is not None:
-        step = int(learner.optimizer.iterations)
-        evaluate(run, learner.network, source, config.data, step)
+        step = int(learner.optimizer.iterations.numpy())
+        evaluate(run, strategy, learner.network, source, config.data, step)
 
 
-def _fit(run, learner, batches_from, total, shown, log, save) -> None:
-    start = int(learner.optimizer.iterations)
+def _fit(run, strategy, learner, batches_from, total, shown, log, save) -> None:
+    start = int(learner.optimizer.iterations.numpy())
     if start >= total:
         return
     progress = Progress(run.step_of_method, start, total, shown)
+    several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
     try:
         learner.fit(
-            batches_from(start),
+            distribute(strategy, lambda part: batches_from(start, part)),
             epochs=1,
             steps_per_epoch=total - start,
             verbose=0,
-            callbacks=[progress, log, save],
+            callbacks=[log, save, progress] if run.writable else [log, save],
         )
     except KeyboardInterrupt:
-        save.on_train_end()
+        # Saving needs all workers, but perhaps only this one was interrupted.
+        if not several:
+            save.on_train_end()
         raise
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError,
+            tf.errors.DeadlineExceededError, tf.errors.InternalError) as error:  # fmt: skip
+        if not several:
+            raise
+        raise ConfigError(
+            f"{run.path}: another worker of the cluster died or can't be reached "
+            f"({type(error).__name__}); the same command on all workers continues the run from "
+            "its last checkpoint."
+        ) from error
+    finally:
+        progress.close()
 
 
 def evaluate(
-    run: RunDirectory, network: Network, source: Source, data: DataConfig, step: int
+    run: RunDirectory,
+    strategy: tf.distribute.Strategy,
+    network: Network,
+    source: Source,
+    data: DataConfig,
+    step: int,
 ) -> None:
     """Evaluates a classifier on the evaluation split; prints and writes ``result.json``.
 
     Args:
       run: the run's directory.
+      strategy: what computes; the network was made in its scope.
       network: the run's network.
       source: the data.
       data: split, image size and batch size.
       step: the training step that the weights are of.
     """
-    metrics = evaluate_classifier(network, evaluation_batches(source, data, data.eval_split))
+    batches = distribute(
+        strategy, lambda part: evaluation_batches(source, data, data.eval_split, part)
+    )
+    metrics = evaluate_classifier(network, batches, strategy)
     result = {
         **metrics,
         "step": step,
@@ -176,6 +233,8 @@ def evaluate(
         "num_parameters": network.num_classifier_parameters,
     }
     run.write_result(result)
+    if not run.writable:
+        return
     print(
         f"{run.path}: top-1 {result['top_1_accuracy']:.1%}, top-5 {result['top_5_accuracy']:.1%}, "
         f"loss {result['loss']:.4f} on {result['num_examples']} images of {source.name} "

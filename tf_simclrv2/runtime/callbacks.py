@@ -35,16 +35,22 @@ class Progress(keras.callbacks.Callback):
             "dynamic_ncols": True,
         }
         self._shown = shown
+        self._bar = None
 
     def on_train_begin(self, logs=None):
         self._bar = tqdm(**self._bar_arguments)
 
     def on_train_batch_end(self, batch, logs=None):
         self._bar.set_postfix({self._shown: f"{logs[self._shown]:.3f}"}, refresh=False)
-        self._bar.update()
+        self._bar.update(self._bar_arguments["initial"] + batch + 1 - self._bar.n)
 
     def on_train_end(self, logs=None):
-        self._bar.close()
+        self.close()
+
+    def close(self):
+        """Ends the bar's line; what is printed next, an error perhaps, begins on its own."""
+        if self._bar is not None:
+            self._bar.close()
 
 
 class LogMetrics(keras.callbacks.Callback):
@@ -74,28 +80,32 @@ class LogMetrics(keras.callbacks.Callback):
         self._steps_per_epoch = steps_per_epoch
 
     def on_train_begin(self, logs=None):
-        self._step = int(self.model.optimizer.iterations)
-        self._run.drop_metrics_after(self._step)
-        self._writer = tf.summary.create_file_writer(self._run.file("events"))
+        self._start = self._step = int(self.model.optimizer.iterations.numpy())
+        if self._run.writable:
+            self._run.drop_metrics_after(self._step)
+            self._writer = tf.summary.create_file_writer(self._run.file("events"))
         self._restart_clock()
 
     def _restart_clock(self):
         self._since, self._since_step = time.monotonic(), self._step
 
     def on_train_batch_end(self, batch, logs=None):
-        self._step += 1
-        if self._step % self._every_steps and self._step != self._schedule.total_steps:
+        before, self._step = self._step, self._start + batch + 1
+        # Several steps may have run since the last call.
+        due = self._step // self._every_steps > before // self._every_steps
+        if not due and self._step != self._schedule.total_steps:
             return
         elapsed = time.monotonic() - self._since
         images = (self._step - self._since_step) * self._batch_size
-        self._write(
-            {
-                "epoch": self._step / self._steps_per_epoch,
-                **logs,
-                "learning_rate": float(self._schedule(self._step - 1)),
-                "images_per_second": images / elapsed,
-            }
-        )
+        if self._run.writable:
+            self._write(
+                {
+                    "epoch": self._step / self._steps_per_epoch,
+                    **logs,
+                    "learning_rate": float(self._schedule(self._step - 1)),
+                    "images_per_second": images / elapsed,
+                }
+            )
         self.model.reset_metrics()
         self._restart_clock()
 
@@ -113,22 +123,28 @@ class SaveCheckpoints(keras.callbacks.Callback):
     Args:
       manager: saves the checkpoints.
       every_steps: steps between checkpoints.
+      is_saved: whether training starts from a checkpoint, which need not be saved again.
     """
 
-    def __init__(self, manager: tf.train.CheckpointManager, every_steps: int):
+    def __init__(self, manager: tf.train.CheckpointManager, every_steps: int, is_saved: bool):
         super().__init__()
         self._manager = manager
         self._every_steps = every_steps
+        self._is_saved = is_saved
+
+    def on_train_begin(self, logs=None):
+        self._start = self._step = int(self.model.optimizer.iterations.numpy())
+        self._saved_step = self._start if self._is_saved else None
 
     def on_train_batch_end(self, batch, logs=None):
-        if int(self.model.optimizer.iterations) % self._every_steps == 0:
+        before, self._step = self._step, self._start + batch + 1
+        if self._step // self._every_steps > before // self._every_steps:
             self._save()
 
     def on_train_end(self, logs=None):
         self._save()
 
     def _save(self):
-        step = int(self.model.optimizer.iterations)
-        latest = self._manager.latest_checkpoint
-        if latest is None or not latest.endswith(f"-{step}"):
-            self._manager.save(checkpoint_number=step)
+        if self._saved_step != self._step:
+            self._manager.save(checkpoint_number=self._step)
+            self._saved_step = self._step

@@ -1,7 +1,7 @@
 """From a run directory back to its network."""
 
 import os
-from typing import Any, Optional, Tuple
+from typing import Any, Callable, Optional, Tuple
 
 from tf_simclrv2.config import (
     ConfigError,
@@ -26,7 +26,11 @@ def build_network(config: Any, num_classes: Optional[int]) -> Network:
     Raises:
       TypeError: the config is of another kind.
     """
-    size = config.data.resolved_image_size
+    return _declare_network(config, num_classes).build_for(config.data.resolved_image_size)
+
+
+def _declare_network(config: Any, num_classes: Optional[int]) -> Network:
+    """The network of :func:`build_network`, without variables yet."""
     if isinstance(config, PretrainConfig):
         contrastive = config.contrastive
         network = Network(
@@ -49,7 +53,7 @@ def build_network(config: Any, num_classes: Optional[int]) -> Network:
         network = Network(config.network, ProjectionHeadConfig("none"), num_classes)
     else:
         raise TypeError(f"No network belongs to a {type(config).__name__}.")
-    return network.build_for(size)
+    return network
 
 
 def split_checkpoint(path: str) -> Tuple[str, Optional[str]]:
@@ -59,41 +63,96 @@ def split_checkpoint(path: str) -> Tuple[str, Optional[str]]:
     return path, None
 
 
-def _restore(checkpoint: tf.train.Checkpoint, path: str) -> None:
+def _restore(
+    checkpoint: tf.train.Checkpoint, path: str, create: Callable[[], Any] = lambda: None
+) -> None:
     try:
-        checkpoint.restore(path).assert_existing_objects_matched().expect_partial()
+        status = checkpoint.restore(path)
+        create()
+        status.assert_existing_objects_matched().expect_partial()
     except (AssertionError, ValueError, tf.errors.OpError) as error:
+        # Keras wraps what went wrong in lines about the layer that it was called from.
+        lines = str(error).splitlines()
+        reason = next((line.strip() for line in lines if "shape" in line), lines[0])
         raise ConfigError(
             f"{path}: the checkpoint doesn't fit the network that its config.json describes "
-            f"({str(error).splitlines()[0]})."
+            f"({reason})."
         ) from error
 
 
-def restore_network(run: RunDirectory, checkpoint: Optional[str] = None) -> Network:
+def trained_steps(checkpoint: str) -> int:
+    """The number of training steps after which a run's checkpoint was saved."""
+    reader = tf.train.load_checkpoint(checkpoint)
+    # Optimizers of tensorflow-addons have their own name for it.
+    names = [f"optimizer/{name}/.ATTRIBUTES/VARIABLE_VALUE" for name in ("_iterations", "iter")]
+    return int(reader.get_tensor(next(name for name in names if reader.has_tensor(name))))
+
+
+def check_memory(run: RunDirectory) -> None:
+    """Refuses ``use_ema_weights`` unless the run has a memory network.
+
+    Raises:
+      ConfigError: it has none.
+    """
+    config = run.config
+    if not (isinstance(config, PretrainConfig) and config.memory.use_memory):
+        raise refuse(
+            "use_ema_weights",
+            True,
+            f"{run.path} must hold a pretraining run with --use_memory, but holds none",
+        )
+
+
+def _restore_from(run, checkpoint, network, use_ema_weights, **create) -> None:
+    """Restores a network, or a checkpoint of some of its parts, from the run's checkpoint."""
+    parts = tf.train.Checkpoint(network=network)
+    if use_ema_weights:
+        parts = tf.train.Checkpoint(memory=parts)
+    _restore(parts, checkpoint or run.latest_checkpoint(), **create)
+
+
+def restore_network(
+    run: RunDirectory, checkpoint: Optional[str] = None, use_ema_weights: bool = False
+) -> Network:
     """Rebuilds a run's network with the weights of its newest, or the named, checkpoint.
+
+    Args:
+      run: the run.
+      checkpoint: a checkpoint in it; None is the newest.
+      use_ema_weights: take the weights of the memory network, see :func:`check_memory`.
 
     Raises:
       ConfigError: the checkpoint doesn't fit.
     """
     class_names = run.class_names
-    network = build_network(run.config, None if class_names is None else len(class_names))
-    _restore(tf.train.Checkpoint(network=network), checkpoint or run.latest_checkpoint())
+    config = run.config
+    network = _declare_network(config, None if class_names is None else len(class_names))
+    # Variables that don't exist yet take their values one by one when they are created; those that
+    # do would take theirs from a second copy of all of them in memory.
+    size = config.data.resolved_image_size
+    _restore_from(run, checkpoint, network, use_ema_weights, create=lambda: network.build_for(size))
     return network
 
 
-def restore_pretrained(network: Network, run: RunDirectory, checkpoint: Optional[str]) -> None:
+def restore_pretrained(
+    network: Network,
+    run: RunDirectory,
+    checkpoint: Optional[str],
+    use_ema_weights: bool = False,
+) -> None:
     """Loads a pretraining run's encoder and as many of its projection layers as are used.
 
     Args:
       network: the network to fine-tune.
       run: the pretraining run.
       checkpoint: a checkpoint in it; None is the newest.
+      use_ema_weights: take the weights of the memory network, see :func:`check_memory`.
 
     Raises:
       ConfigError: the checkpoint doesn't fit.
     """
     parts = tf.train.Checkpoint(encoder=network.encoder, projection_head=network.projection_head)
-    _restore(tf.train.Checkpoint(network=parts), checkpoint or run.latest_checkpoint())
+    _restore_from(run, checkpoint, parts, use_ema_weights)
 
 
 def open_classifier(path: str, flag: str) -> Tuple[RunDirectory, Optional[str]]:

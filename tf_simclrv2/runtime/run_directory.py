@@ -8,6 +8,7 @@ import os
 import platform
 import shlex
 import sys
+import tempfile
 from typing import Any, Dict, List, Optional, Type, TypeVar
 
 from tf_simclrv2 import __version__
@@ -37,7 +38,7 @@ def config_to_dict(config: Any) -> Dict[str, Dict[str, Any]]:
 def config_from_dict(config_class: Type[T], sections: Dict[str, Dict[str, Any]]) -> T:
     """The inverse of :func:`config_to_dict`."""
     fields = {field.name: field.type for field in dataclasses.fields(config_class)}
-    return config_class(**{name: fields[name](**sections[name]) for name in fields})
+    return config_class(**{name: fields[name](**sections.get(name, {})) for name in fields})
 
 
 def write_whole(path: str, text: str) -> None:
@@ -57,10 +58,12 @@ class RunDirectory:
 
     Args:
       path: the directory; it need not exist yet.
+      writable: False for all processes but one of those that share a run; they write nothing.
     """
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, writable: bool = True):
         self.path = os.path.expanduser(path)
+        self.writable = writable
 
     def file(self, *names: str) -> str:
         """Returns the path of a file in the run directory."""
@@ -71,13 +74,22 @@ class RunDirectory:
         """Whether a run was begun here."""
         return os.path.isfile(self.file("config.json"))
 
-    def begin(self, step_of_method: str, config: Any, class_names: Optional[List[str]]) -> None:
+    def begin(
+        self,
+        step_of_method: str,
+        config: Any,
+        class_names: Optional[List[str]],
+        class_names_known: bool = True,
+        converted: Optional[Dict[str, Any]] = None,
+    ) -> None:
         """Writes the run's settings, or checks that the run here has the same ones.
 
         Args:
           step_of_method: pretrain, finetune or distill.
           config: the run's config.
           class_names: names of the classes; None without labels.
+          class_names_known: False if they are mere numbers, since nobody told their names.
+          converted: what the weights were converted from; None if they were trained here.
 
         Raises:
           ConfigError: another run is here; the message names the fields that differ.
@@ -87,14 +99,16 @@ class RunDirectory:
             "class_names": class_names,
             "config": config_to_dict(config),
         }
+        if not class_names_known:
+            content["class_names_known"] = False
+        if converted is not None:
+            content["converted"] = converted
         if self.exists:
             self._check_same(content, config)
-        elif os.path.exists(self.path) and not os.path.isdir(self.path):
-            raise refuse("model_dir", self.path, "is a file, but must be a directory")
-        elif os.path.isdir(self.path) and os.listdir(self.path):
-            raise refuse(
-                "model_dir", self.path, "must be a new or empty directory or one that holds a run"
-            )
+        elif self.writable:
+            self.check_empty("must be a new or empty directory or one that holds a run")
+        if not self.writable:
+            return
         os.makedirs(self.path, exist_ok=True)
         write_whole(self.file("config.json"), json.dumps(content, indent=2) + "\n")
         environment = {
@@ -108,6 +122,13 @@ class RunDirectory:
         }
         write_whole(self.file("environment.json"), json.dumps(environment, indent=2) + "\n")
 
+    def check_empty(self, allowed: str) -> None:
+        """Raises ConfigError, which tells what is ``allowed``, if anything is here already."""
+        if os.path.exists(self.path) and not os.path.isdir(self.path):
+            raise refuse("model_dir", self.path, "is a file, but must be a directory")
+        if os.path.isdir(self.path) and os.listdir(self.path):
+            raise refuse("model_dir", self.path, allowed)
+
     def _check_same(self, content: dict, config: Any) -> None:
         before = self._read()
         if before["step"] != content["step"]:
@@ -119,7 +140,7 @@ class RunDirectory:
         differing = []
         for section in dataclasses.fields(config):
             for field in dataclasses.fields(getattr(config, section.name)):
-                was = before["config"].get(section.name, {}).get(field.name)
+                was = before["config"].get(section.name, {}).get(field.name, field.default)
                 now = content["config"][section.name][field.name]
                 if was != now and not field.metadata["may_change"]:
                     differing.append(f"{field.name} was {was} and is now {now}")
@@ -156,6 +177,25 @@ class RunDirectory:
         return self._read()["class_names"]
 
     @property
+    def class_names_known(self) -> bool:
+        """Whether ``class_names`` are names, not mere numbers since nobody told their names."""
+        return self._read().get("class_names_known", True)
+
+    def knows_classes(self, class_names: Optional[List[str]]) -> bool:
+        """Whether a data set's classes are the run's: by name, or by number without names."""
+        if self.class_names_known or class_names is None:
+            return class_names == self.class_names
+        return len(class_names) == len(self.class_names)
+
+    @property
+    def converted(self) -> Optional[Dict[str, Any]]:
+        """What the weights were converted from: ``google_checkpoint``, ``kernel_scale``; or None.
+
+        See :func:`tf_simclrv2.interop.checkpoints.kernel_scale`.
+        """
+        return self._read().get("converted")
+
+    @property
     def config(self) -> Any:
         """The run's config."""
         content = self._read()
@@ -166,9 +206,17 @@ class RunDirectory:
         return tf.train.latest_checkpoint(self.file("checkpoints"))
 
     def checkpoint_manager(self, checkpoint: tf.train.Checkpoint, keep: int):
-        """Returns a manager that keeps the newest ``keep`` checkpoints."""
+        """Returns a manager that keeps the newest ``keep`` checkpoints.
+
+        Saving reads variables that are spread over processes, so that all must take part; those
+        that may not write here save to a directory of their own, which goes when they end.
+        """
+        directory = self.file("checkpoints")
+        if not self.writable:
+            self._scratch = tempfile.TemporaryDirectory()
+            directory = self._scratch.name
         return tf.train.CheckpointManager(
-            checkpoint, self.file("checkpoints"), max_to_keep=keep, checkpoint_name=_PREFIX
+            checkpoint, directory, max_to_keep=keep, checkpoint_name=_PREFIX
         )
 
     def drop_metrics_after(self, step: int) -> None:
@@ -202,6 +250,8 @@ class RunDirectory:
 
     def write_result(self, result: Dict[str, Any]) -> None:
         """Writes ``result.json``."""
+        if not self.writable:
+            return
         write_whole(self.file("result.json"), json.dumps(result, indent=2) + "\n")
 
     def result(self) -> Optional[Dict[str, Any]]:

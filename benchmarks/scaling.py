@@ -1,0 +1,151 @@
+"""What spreading over replicas costs, and how the contrastive loss grows with the global batch.
+
+Run from the project's root; it takes about ten minutes on two cores:
+
+  python -m benchmarks.scaling
+
+Replicas are virtual devices, which share the machine's cores: the step's time shows what the
+exchange costs, not what more devices would gain. Every measurement has a process of its own, whose
+peak of resident memory is reported.
+"""
+
+import argparse
+import multiprocessing
+import resource
+import statistics
+import time
+from typing import Callable, List, Tuple
+
+_DIM = 128
+
+
+def _timed(step: Callable[[], None], steps: int) -> Tuple[float, float]:
+    """Median seconds of a step after the first, and the process's peak MiB."""
+    step()
+    seconds = []
+    for _ in range(steps):
+        start = time.perf_counter()
+        step()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def time_step(replicas: int, batch: int, image_size: int, steps: int) -> Tuple[float, float, int]:
+    """Times a pretraining step of ResNet-18 on virtual devices.
+
+    Args:
+      replicas: how many.
+      batch: the global one.
+      image_size: in pixels.
+      steps: how many to time.
+
+    Returns:
+      Median seconds, peak MiB, and bytes that a replica receives when embeddings are gathered.
+    """
+    from tf_simclrv2.config import (
+        ContrastiveConfig,
+        DevicesConfig,
+        NetworkConfig,
+        OptimizationConfig,
+        ProjectionHeadConfig,
+    )
+    from tf_simclrv2.keras2 import tf
+    from tf_simclrv2.learners.pretrainer import Pretrainer
+    from tf_simclrv2.networks.network import Network
+    from tf_simclrv2.optimization.optimizers import build_optimizer
+    from tf_simclrv2.runtime.strategy import distribute, open_strategy
+
+    strategy = open_strategy(DevicesConfig(virtual_devices=replicas))
+    received: List[int] = []
+    gather = tf.distribute.ReplicaContext.all_gather
+
+    def counting_gather(context, value, axis, options=None):
+        if context.replica_id_in_sync_group == 0:
+            received.append((replicas - 1) * value.shape.num_elements() * value.dtype.size)
+        return gather(context, value, axis, options)
+
+    tf.distribute.ReplicaContext.all_gather = counting_gather
+    optimization = OptimizationConfig(train_batch_size=batch)
+    with strategy.scope():
+        network = Network(
+            NetworkConfig(resnet_depth=18).resolved(image_size), ProjectionHeadConfig()
+        )
+        learner = Pretrainer(network.build_for(image_size), ContrastiveConfig(), optimization)
+        learner.compile(build_optimizer(optimization, 0.1, learner.roles))
+        learner.optimizer.build(network.trainable_variables)
+
+    def batches(part):
+        shape = [batch // part.replicas, image_size, image_size, 3]
+        views = {"view_1": tf.random.uniform(shape), "view_2": tf.random.uniform(shape)}
+        return tf.data.Dataset.from_tensors(views).repeat()
+
+    iterator = iter(distribute(strategy, batches))
+
+    @tf.function
+    def step(iterator):
+        return strategy.run(learner.train_step, args=(next(iterator),))
+
+    seconds, peak = _timed(
+        lambda: strategy.experimental_local_results(step(iterator)["loss"])[0].numpy(), steps
+    )
+    # Keras traces a function more than once.
+    return seconds, peak, max(received, default=0)
+
+
+def time_loss(batch: int, steps: int) -> Tuple[float, float]:
+    """Times NT-Xent and its gradient at a global batch; returns median seconds and peak MiB."""
+    from tf_simclrv2.keras2 import tf
+    from tf_simclrv2.objectives.contrastive import nt_xent
+
+    views = [tf.random.normal([batch, _DIM]) for _ in range(2)]
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            tape.watch(views)
+            loss = nt_xent(*views).loss
+        return [tf.reduce_sum(gradient) for gradient in tape.gradient(loss, views)]
+
+    return _timed(lambda: step()[0].numpy(), steps)
+
+
+def _alone(function, *arguments):
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, arguments)
+
+
+def main() -> None:
+    """Prints both tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--batch", type=int, default=64, help="global batch of the steps")
+    parser.add_argument("--image_size", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=5, help="steps to time of each")
+    options = parser.parse_args()
+
+    print(f"ResNet-18, {options.image_size} px, global batch {options.batch}, on virtual devices")
+    print("| replicas | step | peak MiB | bytes gathered per replica | least possible |")
+    print("|--:|--:|--:|--:|--:|")
+    first = None
+    for replicas in (1, 2, 4):
+        seconds, peak, received = _alone(
+            time_step, replicas, options.batch, options.image_size, options.steps
+        )
+        first = first or seconds
+        # Both embeddings of the images of all other replicas, in float32.
+        least = 2 * (options.batch - options.batch // replicas) * _DIM * 4
+        print(f"| {replicas} | {seconds / first:.2f} | {peak:.0f} | {received:,} | {least:,} |",
+              flush=True)  # fmt: skip
+
+    print("\nNT-Xent with its gradient, 128 dimensions")
+    print("| global batch | milliseconds | times the row above | peak MiB |")
+    print("|--:|--:|--:|--:|")
+    before = None
+    for batch in (256, 512, 1024, 2048, 4096, 8192):
+        seconds, peak = _alone(time_loss, batch, options.steps)
+        growth = f"{seconds / before:.1f}" if before else ""
+        print(f"| {batch} | {1000 * seconds:.0f} | {growth} | {peak:.0f} |", flush=True)
+        before = seconds
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""Metrics of a whole split, against counting by hand."""
+
+import numpy as np
+import pytest
+
+from tf_simclrv2.evaluation.metrics import evaluate_classifier, top_1_accuracy
+from tf_simclrv2.keras2 import tf
+
+RANDOM = np.random.RandomState(0)
+LOGITS = RANDOM.normal(size=(23, 7)).astype(np.float32)
+LABELS = RANDOM.randint(7, size=23)
+
+
+def _fake_network(images, training):
+    """Reads the logits out of the images."""
+    assert training is False
+    return {"logits": images[:, 0, :, 0]}
+
+
+@pytest.mark.parametrize("batch_size", [23, 10, 1])
+def test_each_example_counts_once_whatever_the_batches(batch_size):
+    images = LOGITS[:, np.newaxis, :, np.newaxis]
+    batches = tf.data.Dataset.from_tensor_slices(
+        {"image": images, "label": LABELS, "weight": np.ones(23, np.float32)}
+    )
+    metrics = evaluate_classifier(_fake_network, batches.batch(batch_size))
+
+    ranks = [(logits > logits[label]).sum() for logits, label in zip(LOGITS, LABELS)]
+    losses = [np.log(np.exp(logits).sum()) - logits[label] for logits, label in zip(LOGITS, LABELS)]
+    assert metrics["num_examples"] == 23
+    assert metrics["top_1_accuracy"] == pytest.approx(np.mean([rank < 1 for rank in ranks]))
+    assert metrics["top_5_accuracy"] == pytest.approx(np.mean([rank < 5 for rank in ranks]))
+    assert metrics["loss"] == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+def test_images_of_weight_0_do_not_count():
+    weights = (np.arange(23) < 20).astype(np.float32)
+    images = LOGITS[:, np.newaxis, :, np.newaxis]
+    batches = tf.data.Dataset.from_tensor_slices(
+        {"image": images, "label": LABELS, "weight": weights}
+    )
+    metrics = evaluate_classifier(_fake_network, batches.batch(10))
+    assert metrics["num_examples"] == 20
+    assert metrics["top_1_accuracy"] == pytest.approx(
+        np.mean(LOGITS[:20].argmax(axis=1) == LABELS[:20])
+    )
+
+
+def test_fewer_than_five_classes_are_all_in_the_top_five():
+    batches = tf.data.Dataset.from_tensor_slices(
+        {
+            "image": LOGITS[:, np.newaxis, :3, np.newaxis],
+            "label": LABELS % 3,
+            "weight": np.ones(23, np.float32),
+        }
+    ).batch(5)
+    assert evaluate_classifier(_fake_network, batches)["top_5_accuracy"] == 1.0
+
+
+def test_top_1_accuracy_of_a_batch():
+    expected = np.mean(LOGITS.argmax(axis=1) == LABELS)
+    assert float(top_1_accuracy(LABELS, LOGITS)) == pytest.approx(expected)

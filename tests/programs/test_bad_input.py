@@ -1,0 +1,161 @@
+"""Bad input ends before any training: one sentence, exit code 1, and no file touched."""
+
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+def _snapshot(*roots):
+    """Every file's content under some directories."""
+    return {
+        str(path): hashlib.sha256(path.read_bytes()).hexdigest()
+        for root in roots
+        for path in sorted(pathlib.Path(root).rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture
+def refused(command, method, tmp_path):
+    """Runs a command that must be refused; returns its one sentence."""
+
+    def run(*arguments):
+        arguments = [argument.format(tmp=tmp_path, **method) for argument in arguments]
+        root = os.path.dirname(method["pretrained"])
+        before = _snapshot(root, tmp_path)
+        outcome = command(*arguments)
+        assert outcome.code == 1, outcome.err
+        assert outcome.err.startswith("error: "), outcome.err
+        assert outcome.err.count("\n") == 1, outcome.err
+        assert outcome.err.endswith(".\n")
+        assert "step/s" not in outcome.err
+        assert _snapshot(root, tmp_path) == before
+        assert not os.path.exists(tmp_path / "new")
+        return outcome.err
+
+    return run
+
+
+NEW = "--model_dir={tmp}/new"
+CASES = {
+    "unknown data set": (["pretrain", "--dataset=digitz", NEW],
+                         ["--dataset=digitz", "digits, folder, or a data set of TensorFlow"]),
+    "missing data directory": (["pretrain", "--data_dir={tmp}/none", NEW],
+                               ["--data_dir={tmp}/none", "existing directory"]),
+    "no model_dir": (["pretrain"], ["--model_dir=None", "must be given"]),
+    "unknown split": (["pretrain", "--train_split=training", NEW],
+                      ["--train_split=training", "test, train"]),
+    "unknown evaluation split": (["pretrain", "--eval_split=dev", NEW],
+                                 ["--eval_split=dev", "test, train"]),
+    "image under the CIFAR stem": (["pretrain", "--image_size=7", NEW],
+                                   ["--image_size=7", "at least 8"]),
+    "image under the ImageNet stem": (["pretrain", "--stem=imagenet", "--image_size=16", NEW],
+                                      ["--image_size=16", "at least 32"]),
+    "no batch": (["pretrain", "--train_batch_size=0", NEW],
+                 ["--train_batch_size=0", "greater than 0"]),
+    "batch without negatives": (["pretrain", "--train_batch_size=1", NEW],
+                                ["--train_batch_size=1", "at least 2"]),
+    "batch beyond the data": (["pretrain", "--train_batch_size=2000", NEW],
+                              ["--train_batch_size=2000", "at most 1437"]),
+    "negative temperature": (["pretrain", "--temperature=-0.1", NEW],
+                             ["--temperature=-0.1", "greater than 0"]),
+    "temperature 0 of distillation": (
+        ["distill", "--teacher={fine_tuned}", "--distillation_temperature=0", NEW],
+        ["--distillation_temperature=0", "greater than 0"]),
+    "probe beyond the head": (["pretrain", "--ft_proj_selector=4", NEW],
+                              ["--ft_proj_selector=4", "0 (the head's input) to 3"]),
+    "selector beyond the head": (
+        ["finetune", "--checkpoint={pretrained}", "--ft_proj_selector=4", NEW],
+        ["--ft_proj_selector=4", "0 (the head's input) to 3"]),
+    "missing checkpoint": (["finetune", "--checkpoint={tmp}/none", NEW],
+                           ["--checkpoint={tmp}/none", "existing run directory"]),
+    "checkpoint that is no run": (["finetune", "--checkpoint={tmp}", NEW],
+                                  ["--checkpoint={tmp}", "config.json"]),
+    "checkpoint of another step": (["finetune", "--checkpoint={fine_tuned}", NEW],
+                                   ["--checkpoint={fine_tuned}", "must hold pretrain"]),
+    "checkpoint of another architecture": (
+        ["finetune", "--checkpoint={pretrained}", "--resnet_depth=34", NEW],
+        ["--resnet_depth=34", "pretrained with 18"]),
+    "no checkpoint": (["finetune", NEW], ["--checkpoint=None", "--from_scratch=true"]),
+    "label fraction that empties a class": (
+        ["finetune", "--checkpoint={pretrained}", "--label_fraction=0.005", NEW],
+        ["--label_fraction=0.005", "classes empty", "0.007 or more"]),
+    "more labels per class than there are": (
+        ["finetune", "--checkpoint={pretrained}", "--labels_per_class=500", NEW],
+        ["--labels_per_class=500", "at most that"]),
+    "missing teacher": (["distill", "--teacher={tmp}/none", NEW],
+                        ["--teacher={tmp}/none", "existing run directory"]),
+    "evaluation of nothing": (["evaluate", "--model_dir={tmp}/none"],
+                              ["--model_dir={tmp}/none", "existing run directory"]),
+    "run of another step in the directory": (
+        ["finetune", "--checkpoint={pretrained}", "--model_dir={pretrained}"],
+        ["--model_dir={pretrained}", "holds a pretrain run"]),
+    "export of nothing": (["export", "--model_dir={tmp}/none", "--export_dir={tmp}/new"],
+                          ["--model_dir={tmp}/none", "existing run directory"]),
+    "export over an export": (["export", "--model_dir={distilled}", "--export_dir={export}"],
+                              ["--export_dir={export}", "--overwrite"]),
+    "export in an unknown format": (
+        ["export", "--model_dir={distilled}", "--export_dir={tmp}/new", "--formats=onnx"],
+        ["--formats=onnx", "saved_model, hub"]),
+    "prediction without a model": (
+        ["predict", "--saved_model={tmp}/none", "--images={tmp}", "--output={tmp}/new.csv"],
+        ["--images={tmp}", "at least one image"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_refused(case, refused, method, tmp_path):
+    arguments, words = CASES[case]
+    sentence = refused(*arguments)
+    for word in words:
+        assert word.format(tmp=tmp_path, **method) in sentence
+
+
+def test_settings_changed_since_the_run_began_are_named(refused):
+    sentence = refused(
+        "pretrain", "--model_dir={pretrained}", "--image_size=8", "--resnet_depth=34",
+        "--train_steps=4", "--train_batch_size=20", "--seed=3", "--width_multiplier=0.0625",
+        "--use_flip=false", "--use_blur=false", "--temperature=0.5",
+    )  # fmt: skip
+    assert "resnet_depth was 18 and is now 34" in sentence
+    assert "temperature was 0.1 and is now 0.5" in sentence
+    assert sentence.count(" was ") == 2
+
+
+def test_a_directory_with_other_files_is_not_made_a_run(refused, tmp_path):
+    (tmp_path / "thesis.tex").write_text("mine")
+    assert "new or empty directory" in refused("pretrain", "--model_dir={tmp}")
+
+
+def test_weights_that_do_not_fit_their_config_are_refused(refused, method, tmp_path):
+    broken = tmp_path / "broken"
+    shutil.copytree(method["pretrained"], broken)
+    content = json.loads((broken / "config.json").read_text())
+    content["config"]["network"]["width_multiplier"] = 0.125
+    (broken / "config.json").write_text(json.dumps(content))
+    sentence = refused("evaluate", "--model_dir={tmp}/broken")
+    assert "doesn't fit" in sentence
+
+
+def test_an_unreadable_config_is_named(refused, method, tmp_path):
+    shutil.copytree(method["pretrained"], tmp_path / "broken")
+    (tmp_path / "broken" / "config.json").write_text("{")
+    assert "broken/config.json" in refused("evaluate", "--model_dir={tmp}/broken")
+
+
+def test_a_teacher_of_other_classes_is_refused(refused, tmp_path):
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            folder = tmp_path / "images" / split / name
+            folder.mkdir(parents=True)
+            Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(folder / "1.png")
+    sentence = refused(
+        "distill", "--teacher={fine_tuned}", "--dataset=folder", "--data_dir={tmp}/images", NEW
+    )
+    assert "knows 10 classes (0, 1, 2, ...), but folder has 2 (cat, dog)" in sentence

@@ -1,0 +1,152 @@
+"""Trains a learner on so many replicas and writes what came out, for test_strategy.py to compare.
+
+  python -m tests.runtime.replicas OUTPUT_DIR CASE:REPLICAS ...
+
+With TF_CONFIG in the environment REPLICAS is the number of processes.
+"""
+
+import os
+import sys
+
+import numpy as np
+
+from tf_simclrv2.config import (
+    AugmentationConfig,
+    ContrastiveConfig,
+    DataConfig,
+    DevicesConfig,
+    DistillationConfig,
+    MemoryConfig,
+    NetworkConfig,
+    OptimizationConfig,
+    ProjectionHeadConfig,
+)
+from tf_simclrv2.data.pipeline import contrastive_batches, evaluation_batches, training_batches
+from tf_simclrv2.data.sources import open_source
+from tf_simclrv2.evaluation.metrics import evaluate_classifier
+from tf_simclrv2.keras2 import keras, tf
+from tf_simclrv2.learners.classifier import Classifier
+from tf_simclrv2.learners.distiller import Distiller
+from tf_simclrv2.learners.memory import PretrainerWithMemory
+from tf_simclrv2.learners.pretrainer import Pretrainer
+from tf_simclrv2.networks.network import Network
+from tf_simclrv2.optimization.optimizers import build_optimizer
+from tf_simclrv2.runtime.strategy import distribute, open_strategy
+
+STEPS = 20
+BATCH = 32
+MOST_DEVICES = 4
+DATA = DataConfig(dataset="digits", image_size=8, eval_batch_size=24)
+VIEWS = AugmentationConfig(use_flip=False, use_blur=False)
+NETWORK = NetworkConfig(resnet_depth=18, width_multiplier=1 / 16, stem="cifar")
+HEAD = ProjectionHeadConfig(proj_out_dim=8)
+# The queue of 50 keys wraps around in the first step already.
+MEMORY = MemoryConfig(use_memory=True, memory_size=50)
+
+
+def _network(**arguments):
+    network = Network(NETWORK, HEAD, 10, **arguments).build_for(8)
+    for variable in network.trainable_variables:
+        # Residual branches start from a scale of 0, behind which no gradient would show.
+        if not tf.reduce_any(variable != 0):
+            variable.assign(tf.fill(variable.shape, 0.5))
+    return network
+
+
+def build_learner(case):
+    optimizer = "lars" if case == "memory" else "momentum"
+    optimization = OptimizationConfig(
+        train_batch_size=BATCH, optimizer=optimizer, weight_decay=1e-3
+    )
+    keras.utils.set_random_seed(0)
+    if case == "pretrain":
+        learner = Pretrainer(_network(probe=True), ContrastiveConfig(temperature=0.5), optimization)
+    elif case == "memory":
+        networks = _network(probe=True), _network(probe=True)
+        learner = PretrainerWithMemory(
+            *networks, ContrastiveConfig(temperature=0.5), MEMORY, optimization
+        )
+    elif case == "classify":
+        learner = Classifier(_network(ft_proj_selector=1), optimization)
+    else:
+        networks = _network(), _network(ft_proj_selector=1)
+        config = DistillationConfig(teacher="in memory", distillation_temperature=0.5)
+        learner = Distiller(*networks, config, optimization)
+    learner.compile(build_optimizer(optimization, 1e-4, learner.roles))
+    learner.optimizer.build(learner.network.trainable_variables)
+    return learner
+
+
+def _batches(case, source, part):
+    make = contrastive_batches if case in ("pretrain", "memory") else training_batches
+    return make(source, DATA, VIEWS, BATCH, seed=0, part=part)
+
+
+class _Record(keras.callbacks.Callback):
+    """Keeps each step's metrics, and the state after the first step and the last."""
+
+    def __init__(self):
+        super().__init__()
+        self.values = {}
+
+    def on_train_batch_end(self, batch, logs=None):
+        for name, value in logs.items():
+            self.values.setdefault(f"metric {name}", []).append(value)
+        self.model.reset_metrics()
+        if batch in (0, STEPS - 1):
+            when = "first" if batch == 0 else "last"
+            for kind, variables in self._state().items():
+                for index, variable in enumerate(variables):
+                    self.values[f"{when} {kind} {index}"] = variable.numpy()
+
+    def _state(self):
+        network = self.model.network
+        state = {
+            # After one step from zero, momentum is the gradient times a constant.
+            "momentum": self.model.optimizer.momentums,
+            "weight": network.trainable_variables,
+            "statistic": network.non_trainable_variables,
+        }
+        if hasattr(self.model, "memory"):
+            state["key"] = [self.model.memory.queue.keys, self.model.memory.queue.added]
+            state["average"] = self.model.memory.network.variables
+        return state
+
+
+def _train(case, strategy, source):
+    with strategy.scope():
+        learner = build_learner(case)
+    record = _Record()
+    batches = distribute(strategy, lambda part: _batches(case, source, part))
+    learner.fit(batches, epochs=1, steps_per_epoch=STEPS, verbose=0, callbacks=[record])
+    if case == "classify":
+        evaluated = distribute(
+            strategy, lambda part: evaluation_batches(source, DATA, "test[:61]", part)
+        )
+        metrics = evaluate_classifier(learner.network, evaluated, strategy)
+        record.values.update({f"evaluation {name}": value for name, value in metrics.items()})
+    return record.values
+
+
+def main(output, *cases):
+    several = "TF_CONFIG" in os.environ
+    if several:
+        strategies = {2: open_strategy(DevicesConfig(strategy="multi_worker"))}
+    else:
+        # The largest first: it settles into how many devices the CPU is split.
+        strategies = {
+            count: open_strategy(DevicesConfig(virtual_devices=count))
+            for count in range(MOST_DEVICES, 0, -1)
+        }
+    source = open_source(DATA)
+    for case in cases:
+        name, replicas = case.split(":")
+        strategy = strategies[int(replicas)]
+        values = _train(name, strategy, source)
+        if not several or strategy.cluster_resolver.task_id == 0:
+            prefix = "workers" if several else "devices"
+            np.savez(os.path.join(output, f"{prefix}_{name}_{replicas}.npz"), **values)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

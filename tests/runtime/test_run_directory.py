@@ -1,0 +1,106 @@
+"""A run directory explains itself, and only the same run may go on in it."""
+
+import dataclasses
+import json
+import pathlib
+
+import pytest
+
+from tf_simclrv2.config import (
+    ConfigError,
+    DataConfig,
+    FinetuneConfig,
+    FineTuningConfig,
+    LabelsConfig,
+    OptimizationConfig,
+    PretrainConfig,
+    RunConfig,
+)
+from tf_simclrv2.runtime.run_directory import (
+    RunDirectory,
+    config_from_dict,
+    config_to_dict,
+    open_run,
+)
+
+
+@pytest.fixture
+def config(tmp_path):
+    return PretrainConfig(
+        run=RunConfig(model_dir=str(tmp_path / "run")), data=DataConfig(image_size=16)
+    )
+
+
+@pytest.fixture
+def run(config):
+    run = RunDirectory(config.run.model_dir)
+    run.begin("pretrain", config, ["a", "b"])
+    return run
+
+
+def test_a_config_survives_json(tmp_path):
+    config = FinetuneConfig(
+        run=RunConfig(model_dir=str(tmp_path), seed=3),
+        fine_tuning=FineTuningConfig(from_scratch=True, fine_tune_after_block=2),
+        labels=LabelsConfig(label_fraction=0.01),
+        optimization=OptimizationConfig(learning_rate=0.1),
+    )
+    sections = json.loads(json.dumps(config_to_dict(config)))
+    assert config_from_dict(FinetuneConfig, sections) == config
+
+
+def test_a_run_is_described_whole(run, config):
+    assert run.config == config
+    assert run.step_of_method == "pretrain"
+    assert run.class_names == ["a", "b"]
+    environment = json.loads(pathlib.Path(run.file("environment.json")).read_text())
+    assert {"command", "python", "tensorflow", "keras", "tf_simclrv2"} <= set(environment)
+
+
+def test_the_same_run_goes_on_also_from_elsewhere_and_with_another_log(run, config):
+    changed = dataclasses.replace(
+        config, run=dataclasses.replace(config.run, log_every_steps=7, keep_checkpoint_max=1)
+    )
+    run.begin("pretrain", changed, ["a", "b"])
+    assert run.config == changed
+
+
+@pytest.mark.parametrize(
+    ("section", "fields", "words"),
+    [
+        ("run", {"seed": 1}, "seed was 0 and is now 1"),
+        ("optimization", {"learning_rate": 0.5}, "learning_rate was 0.3 and is now 0.5"),
+        ("augmentation", {"use_blur": False}, "use_blur was True and is now False"),
+    ],
+)
+def test_other_settings_are_refused_by_name(run, config, section, fields, words):
+    other = dataclasses.replace(
+        config, **{section: dataclasses.replace(getattr(config, section), **fields)}
+    )
+    before = pathlib.Path(run.file("config.json")).read_text()
+    with pytest.raises(ConfigError) as error:
+        run.begin("pretrain", other, ["a", "b"])
+    assert words in str(error.value)
+    assert pathlib.Path(run.file("config.json")).read_text() == before
+
+
+def test_other_classes_are_refused(run, config):
+    with pytest.raises(ConfigError, match="the classes of the data differ"):
+        run.begin("pretrain", config, ["a", "c"])
+
+
+def test_a_run_without_checkpoint_is_no_starting_point(run):
+    with pytest.raises(ConfigError, match="holds no checkpoint"):
+        open_run(run.path, "checkpoint")
+
+
+def test_rows_behind_the_last_checkpoint_are_dropped_when_a_run_goes_on(run):
+    for step in (10, 20, 30):
+        run.append_metrics(step, {"loss": step / 10, "learning_rate": 0.1})
+    run.drop_metrics_after(20)
+    run.append_metrics(30, {"loss": 3.5, "learning_rate": 0.1})
+    assert [(row["step"], row["loss"]) for row in run.metrics()] == [
+        ("10", "1"),
+        ("20", "2"),
+        ("30", "3.5"),
+    ]

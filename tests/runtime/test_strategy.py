@@ -1,0 +1,249 @@
+"""Replicas compute what one device computes; strategies are picked and refused as told."""
+
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from tf_simclrv2.config import ConfigError, DataConfig, DevicesConfig
+from tf_simclrv2.data.sources import open_source
+from tf_simclrv2.keras2 import tf
+from tf_simclrv2.runtime import strategy as strategies
+
+ROOT = pathlib.Path(__file__).parents[2]
+# A dead worker is noticed within this time: TensorFlow's own checks run every 30 seconds or so.
+NOTICED_WITHIN = 180
+
+
+def _environment(**more):
+    kept = {name: value for name, value in os.environ.items() if name != "TF_CONFIG"}
+    return {**kept, "PYTHONPATH": str(ROOT), **more}
+
+
+def _clusters(count):
+    """The environment of each worker of a cluster on the loopback interface."""
+    sockets = [socket.socket() for _ in range(count)]
+    for each in sockets:
+        each.bind(("127.0.0.1", 0))
+    workers = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
+    for each in sockets:
+        each.close()
+    for index in range(count):
+        task = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
+        yield _environment(TF_CONFIG=json.dumps(task), GRPC_ENABLE_FORK_SUPPORT="0")
+
+
+def _start(arguments, environment, log):
+    with open(log, "w") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", *arguments],
+            cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+
+def _finish(processes, seconds):
+    """Waits for processes and returns their exit codes; none is left behind."""
+    deadline = time.monotonic() + seconds
+    try:
+        return [each.wait(max(1, deadline - time.monotonic())) for each in processes]
+    finally:
+        for each in processes:
+            each.kill()
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory):
+    """Runs cases on virtual devices in one process, each once; returns what came out by case."""
+    folder = tmp_path_factory.mktemp("replicas")
+    open_source(DataConfig(dataset="digits"))
+
+    def outcome(*cases):
+        missing = [c for c in cases if not (folder / f"devices_{c.replace(':', '_')}.npz").exists()]
+        if missing:
+            arguments = ["tests.runtime.replicas", str(folder), *missing]
+            process = _start(arguments, _environment(), folder / "log")
+            assert _finish([process], 900) == [0], (folder / "log").read_text()[-3000:]
+        return [np.load(folder / f"devices_{case.replace(':', '_')}.npz") for case in cases]
+
+    return outcome
+
+
+def _distance(values, others):
+    norm = np.linalg.norm(values)
+    return np.linalg.norm(values - others) / norm if norm else np.linalg.norm(others)
+
+
+def _assert_same_training(one, several):
+    """Losses, statistics and keys to 1e-5, gradients and weights to 1e-4 of their norm."""
+    assert one.files == several.files
+    for name in one.files:
+        kind, _, rest = name.partition(" ")
+        if kind == "metric":
+            # An accuracy may jump by a whole example where two similarities are nearly equal.
+            if "accuracy" not in rest:
+                assert several[name][0] == pytest.approx(one[name][0], rel=1e-5), name
+                assert several[name][-1] == pytest.approx(one[name][-1], rel=LAST_LOSS), name
+        elif kind == "first":
+            tolerance = 1e-4 if rest.split()[0] in ("momentum", "weight") else 1e-5
+            assert _distance(one[name], several[name]) < tolerance, name
+        elif kind == "last" and rest.split()[0] == "weight":
+            assert _distance(one[name], several[name]) < LAST_WEIGHT, name
+        elif kind == "evaluation":
+            assert several[name] == pytest.approx(one[name], rel=1e-3), name
+
+
+# Bounds after 20 steps, in which rounding errors grow.
+LAST_LOSS, LAST_WEIGHT = 1e-4, 1e-3
+
+
+@pytest.mark.parametrize("case", ["pretrain", "memory"])
+def test_two_replicas_train_as_one(outcomes, case):
+    _assert_same_training(*outcomes(f"{case}:1", f"{case}:2"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("case", "replicas"), [("pretrain", 4), ("memory", 4), ("classify", 2), ("distill", 2)]
+)
+def test_more_replicas_and_other_learners_train_as_one(outcomes, case, replicas):
+    one, several = outcomes(f"{case}:1", f"{case}:{replicas}")
+    _assert_same_training(one, several)
+    if case == "classify":
+        assert one["evaluation num_examples"] == several["evaluation num_examples"] == 61
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["pretrain", "memory"])
+def test_two_processes_train_as_one_device(outcomes, case, tmp_path):
+    (one,) = outcomes(f"{case}:1")
+    arguments = ["tests.runtime.replicas", str(tmp_path), f"{case}:2"]
+    workers = [
+        _start(arguments, environment, tmp_path / f"log{index}")
+        for index, environment in enumerate(_clusters(2))
+    ]
+    codes = _finish(workers, 600)
+    assert codes == [0, 0], (tmp_path / "log0").read_text()[-3000:]
+    _assert_same_training(one, np.load(tmp_path / f"workers_{case}_2.npz"))
+
+
+@pytest.mark.slow
+def test_all_commands_run_on_several_devices(tmp_path):
+    open_source(DataConfig(dataset="digits"))
+    steps = ["--virtual_devices=2", "--train_steps=3", "--train_batch_size=16"]
+    tiny = ["--resnet_depth=18", "--width_multiplier=0.03125", "--image_size=8"]
+    commands = [
+        ["pretrain", *steps, *tiny, "--use_memory", "--memory_size=50", "--model_dir=pretrained"],
+        ["finetune", *steps, "--checkpoint=pretrained", "--model_dir=fine_tuned"],
+        ["distill", *steps, "--teacher=fine_tuned", "--model_dir=distilled"],
+        ["evaluate", "--virtual_devices=2", "--model_dir=distilled", "--eval_batch_size=100"],
+    ]  # fmt: skip
+    code = "import json, sys; from tf_simclrv2.programs.main import main; "
+    code += "sys.exit(any(main(arguments) for arguments in json.loads(sys.argv[1])))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(commands)],
+        cwd=tmp_path, env=_environment(), capture_output=True, text=True, timeout=900,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "MirroredStrategy, 2 replicas, batch 16 (8 per replica)" in done.stdout
+    result = json.loads((tmp_path / "distilled" / "result.json").read_text())
+    assert (result["num_examples"], result["step"]) == (360, 3)
+
+
+@pytest.mark.slow
+def test_a_dead_worker_is_reported_and_the_run_goes_on_after_a_restart(tmp_path):
+    open_source(DataConfig(dataset="digits"))
+    run = tmp_path / "run"
+
+    def start():
+        arguments = [
+            "tf_simclrv2", "pretrain", "--strategy=multi_worker", "--resnet_depth=18",
+            "--width_multiplier=0.03125", "--image_size=8", "--train_batch_size=16",
+            "--train_steps=200", "--log_every_steps=10", "--checkpoint_steps=20",
+            "--use_blur=false", "--use_flip=false", f"--model_dir={run}",
+        ]  # fmt: skip
+        return [
+            _start(arguments, environment, tmp_path / f"log{index}")
+            for index, environment in enumerate(_clusters(2))
+        ]
+
+    workers = start()
+    try:
+        deadline = time.monotonic() + 300
+        while not (run / "checkpoints" / "checkpoint").exists():
+            assert time.monotonic() < deadline, (tmp_path / "log0").read_text()[-3000:]
+            time.sleep(0.2)
+        workers[1].send_signal(signal.SIGKILL)
+        killed = time.monotonic()
+        assert workers[0].wait(NOTICED_WITHIN) == 1
+        print(f"noticed after {time.monotonic() - killed:.0f} seconds")
+    finally:
+        _finish(workers, 1)
+    last_line = (tmp_path / "log0").read_text().strip().splitlines()[-1]
+    assert last_line.startswith("error: ") and "another worker of the cluster died" in last_line
+    saved = int(tf.train.latest_checkpoint(str(run / "checkpoints")).rpartition("-")[2])
+    assert 20 <= saved < 200
+
+    assert _finish(start(), 600) == [0, 0], (tmp_path / "log0").read_text()[-3000:]
+    assert json.loads((run / "result.json").read_text())["step"] == 200
+    steps = [int(line.split(",")[0]) for line in (run / "metrics.csv").read_text().split()[1:]]
+    assert steps == list(range(10, 201, 10))
+
+
+@pytest.mark.parametrize(
+    ("devices", "environment", "words"),
+    [
+        (DevicesConfig(strategy="mirrored"), {}, ["--strategy=mirrored", "--virtual_devices=2"]),
+        (DevicesConfig(strategy="multi_worker"), {}, ["--strategy=multi_worker", "TF_CONFIG"]),
+        (DevicesConfig(), {"TF_CONFIG": "{"}, ["TF_CONFIG={", "cluster.worker"]),
+        (DevicesConfig(use_tpu=True, tpu_name="none"), {}, ["--tpu_name=none", "no TPU answers"]),
+        (DevicesConfig(virtual_devices=2), {}, ["--virtual_devices=2", "started with 1"]),
+    ],
+)
+def test_devices_that_are_not_there_are_refused(devices, environment, words, monkeypatch):
+    tf.config.list_logical_devices()
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError) as error:
+        strategies.open_strategy(devices)
+    assert "\n" not in str(error.value)
+    assert all(word in str(error.value) for word in words)
+
+
+def test_slurm_counts_only_for_tasks_of_srun(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    monkeypatch.setenv("SLURM_NTASKS", "4")
+    assert strategies._resolve(DevicesConfig()) == "one_device"
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    assert strategies._resolve(DevicesConfig()) == "multi_worker"
+
+
+class _Replicas:
+    """Stands in for a strategy of so many replicas."""
+
+    def __init__(self, count):
+        self.num_replicas_in_sync = count
+
+
+def test_what_can_not_be_shared_or_compiled_is_refused():
+    strategies.check_batch(_Replicas(4), 64)
+    with pytest.raises(
+        ConfigError, match="--train_batch_size=60: must be a multiple of 8 replicas"
+    ):
+        strategies.check_batch(_Replicas(8), 60)
+    with pytest.raises(ConfigError, match="--gradient_accumulation_steps=2: must be 1 with 4"):
+        strategies.check_batch(_Replicas(4), 64, parts=2)
+    with pytest.raises(ConfigError, match="--jit_compile=true: must be auto or false with 2"):
+        strategies.jit_compile(DevicesConfig(jit_compile="true"), _Replicas(2))
+    assert strategies.jit_compile(DevicesConfig(jit_compile="true"), _Replicas(1))
+    assert not strategies.jit_compile(DevicesConfig(), _Replicas(1))
+    assert (
+        strategies.describe(_Replicas(4), 64) == "_Replicas, 4 replicas, batch 64 (16 per replica)"
+    )

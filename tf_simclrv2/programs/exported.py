@@ -1,0 +1,151 @@
+"""What the commands on exports share: image files in batches through an exported SavedModel."""
+
+import glob
+import os
+import sys
+from typing import Dict, Iterator, List, Tuple
+
+import numpy as np
+from tqdm import tqdm
+
+from tf_simclrv2.config import ConfigError, ExportedModelConfig, refuse
+from tf_simclrv2.data.sources import IMAGE_SUFFIXES, decode
+from tf_simclrv2.keras2 import tf
+
+
+def find_images(images: str) -> List[str]:
+    """Lists image files.
+
+    Args:
+      images: files, folders (searched through), globs or text files (.txt) that list files,
+        separated by commas.
+
+    Raises:
+      ConfigError: there are none.
+    """
+    paths: List[str] = []
+    for part in images.split(","):
+        if os.path.isdir(part):
+            found = [os.path.join(base, name) for base, _, names in os.walk(part) for name in names]
+            paths += sorted(path for path in found if path.lower().endswith(IMAGE_SUFFIXES))
+        elif part.endswith(".txt") and os.path.isfile(part):
+            with open(part, encoding="utf-8") as file:
+                paths += [line for line in file.read().splitlines() if line]
+        else:
+            matches = [part] if os.path.isfile(part) else sorted(glob.glob(part, recursive=True))
+            paths += [path for path in matches if os.path.isfile(path)]
+    if not paths:
+        suffixes = ", ".join(IMAGE_SUFFIXES)
+        raise refuse("images", images, f"must name at least one image file ({suffixes})")
+    return paths
+
+
+class ExportedModel:
+    """An export, and the image files that it is to be applied to.
+
+    Everything is checked before the model is loaded.
+
+    Args:
+      config: the model and the images.
+      output: the file to be written, as ``--output`` names it.
+
+    Attributes:
+      class_names: names of the classes; None for a model without a classifier.
+      unreadable: paths of the files, met so far, that are no whole image.
+
+    Raises:
+      ConfigError: there is no such model, no image, or no place for the output.
+    """
+
+    def __init__(self, config: ExportedModelConfig, output: str):
+        self._config = config
+        self._paths = find_images(config.images)
+        self.unreadable: List[str] = []
+        candidates = [config.saved_model, os.path.join(config.saved_model, "1")]
+        found = [
+            path for path in candidates if os.path.isfile(os.path.join(path, "saved_model.pb"))
+        ]
+        if not found:
+            raise refuse("saved_model", config.saved_model, "must be an export with a SavedModel")
+        folder = os.path.dirname(os.path.abspath(output))
+        if not os.path.isdir(folder):
+            raise refuse("output", output, f"the directory {folder} must exist")
+        names_file = os.path.join(found[0], "assets", "class_names.txt")
+        self.class_names = None
+        if os.path.isfile(names_file):
+            with open(names_file, encoding="utf-8") as file:
+                self.class_names = file.read().splitlines()
+
+        self._model = tf.saved_model.load(found[0])
+        if "serving_bytes" not in self._model.signatures:
+            raise refuse(
+                "saved_model",
+                config.saved_model,
+                "must have the signature serving_bytes of our export",
+            )
+
+    def outputs(self, name: str) -> Iterator[Tuple[List[str], Dict[str, np.ndarray]]]:
+        """Applies the model to all images, batch by batch, with a progress bar.
+
+        Args:
+          name: shown beside the bar.
+
+        Yields:
+          The paths of a batch's readable images, and the outputs of ``serving_bytes`` for them.
+
+        Raises:
+          ConfigError: no image is readable, or the model can't take them.
+        """
+        size = self._config.batch_size
+        any_readable = False
+        for start in tqdm(range(0, len(self._paths), size), desc=name, unit="batch"):
+            paths, contents = self._read(self._paths[start : start + size])
+            try:
+                outputs = self._apply(contents)
+            except tf.errors.InvalidArgumentError:
+                readable = [_is_image(content) for content in contents]
+                self.unreadable += [path for path, good in zip(paths, readable) if not good]
+                paths = [path for path, good in zip(paths, readable) if good]
+                contents = [content for content, good in zip(contents, readable) if good]
+                outputs = self._apply_or_refuse(contents)
+            if paths:
+                any_readable = True
+                yield paths, outputs
+        for path in self.unreadable:
+            print(f"unreadable, left out: {path}", file=sys.stderr)
+        if not any_readable:
+            raise refuse("images", self._config.images, "none of the files is a whole image")
+
+    def _read(self, paths: List[str]) -> Tuple[List[str], List[bytes]]:
+        read, contents = [], []
+        for path in paths:
+            try:
+                with open(path, "rb") as file:
+                    contents.append(file.read())
+                read.append(path)
+            except OSError:
+                self.unreadable.append(path)
+        return read, contents
+
+    def _apply(self, contents: List[bytes]) -> Dict[str, np.ndarray]:
+        if not contents:
+            return {}
+        outputs = self._model.signatures["serving_bytes"](tf.constant(contents))
+        return {name: value.numpy() for name, value in outputs.items()}
+
+    def _apply_or_refuse(self, contents: List[bytes]) -> Dict[str, np.ndarray]:
+        try:
+            return self._apply(contents)
+        except tf.errors.InvalidArgumentError as error:
+            raise ConfigError(
+                f"--saved_model={self._config.saved_model}: the model can't take these images "
+                f"({error.message.splitlines()[0]})."
+            ) from error
+
+
+def _is_image(content: bytes) -> bool:
+    try:
+        decode(tf.constant(content))
+    except tf.errors.InvalidArgumentError:
+        return False
+    return True

@@ -1,0 +1,220 @@
+"""Which devices compute, how batches are spread over them, and how a step is compiled."""
+
+import contextlib
+import functools
+import json
+import os
+from typing import Callable, Optional, Tuple
+
+from tf_simclrv2.config import ConfigError, DevicesConfig, refuse
+from tf_simclrv2.data.pipeline import WHOLE, Part
+from tf_simclrv2.keras2 import keras, tf
+
+# On a TPU each return to the host stops the device; on CPU and GPU it costs next to nothing.
+TPU_STEPS_PER_EXECUTION = 50
+# What TensorFlow's classes are called inside and what people call them.
+_NAMES = {
+    "_DefaultDistributionStrategy": "one device",
+    "CollectiveAllReduceStrategy": "MultiWorkerMirroredStrategy",
+}
+
+
+def open_strategy(devices: DevicesConfig) -> tf.distribute.Strategy:
+    """Opens the strategy that the config asks for, and sets the number format.
+
+    Must be called before anything is computed where it is to split the CPU or to join a cluster.
+
+    Args:
+      devices: strategy, TPU, virtual devices and number format.
+
+    Returns:
+      The strategy; TensorFlow's default one for a single device.
+
+    Raises:
+      ConfigError: what it asks for is not there.
+    """
+    keras.mixed_precision.set_global_policy(devices.mixed_precision)
+    name = _resolve(devices)
+    if name == "tpu":
+        return _tpu(devices)
+    if name == "multi_worker":
+        return _multi_worker()
+    if name == "mirrored":
+        return _mirrored(tuple(_local_devices(devices)))
+    return tf.distribute.get_strategy()
+
+
+@functools.lru_cache(maxsize=None)
+def _mirrored(names: Tuple[str, ...]) -> tf.distribute.Strategy:
+    # One for a process: each numbers its exchanges from 100 on, and those of a second one are taken
+    # for the first one's with the same number, of other shapes.
+    return tf.distribute.MirroredStrategy(names)
+
+
+def _resolve(devices: DevicesConfig) -> str:
+    if devices.strategy != "auto":
+        return devices.strategy
+    if devices.use_tpu or devices.tpu_name:
+        return "tpu"
+    if _num_workers() > 1:
+        return "multi_worker"
+    if devices.virtual_devices > 1 or len(tf.config.list_physical_devices("GPU")) > 1:
+        return "mirrored"
+    return "one_device"
+
+
+def _num_workers() -> int:
+    """Workers that TF_CONFIG or Slurm name; 1 without either."""
+    if "TF_CONFIG" in os.environ:
+        try:
+            return len(json.loads(os.environ["TF_CONFIG"])["cluster"]["worker"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(
+                f"TF_CONFIG={os.environ['TF_CONFIG']}: must be JSON with cluster.worker, a list of "
+                "host:port, and task."
+            ) from error
+    # Not a shell inside an allocation, only tasks that srun started have a process id.
+    return int(os.environ.get("SLURM_NTASKS", 1)) if "SLURM_PROCID" in os.environ else 1
+
+
+def _local_devices(devices: DevicesConfig) -> list:
+    if not devices.virtual_devices:
+        gpus = tf.config.list_logical_devices("GPU")
+        if not gpus:
+            raise refuse(
+                "strategy",
+                "mirrored",
+                "this machine has no GPU; --virtual_devices=2 splits its CPU to try it",
+            )
+        return [gpu.name for gpu in gpus]
+    count = devices.virtual_devices
+    # Once TensorFlow has started, the devices are what they are.
+    with contextlib.suppress(RuntimeError):
+        tf.config.set_logical_device_configuration(
+            tf.config.list_physical_devices("CPU")[0],
+            [tf.config.LogicalDeviceConfiguration()] * count,
+        )
+    names = [device.name for device in tf.config.list_logical_devices("CPU")]
+    if len(names) < count:
+        raise refuse("virtual_devices", count, f"TensorFlow started with {len(names)} already")
+    return names[:count]
+
+
+def _multi_worker() -> tf.distribute.Strategy:
+    if _num_workers() < 2:
+        raise refuse(
+            "strategy",
+            "multi_worker",
+            "TF_CONFIG must name the workers, or srun must start two tasks or more",
+        )
+    resolver = None
+    if "TF_CONFIG" not in os.environ:
+        resolver = tf.distribute.cluster_resolver.SlurmClusterResolver()
+    return tf.distribute.MultiWorkerMirroredStrategy(resolver)
+
+
+def _tpu(devices: DevicesConfig) -> tf.distribute.Strategy:
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
+            devices.tpu_name or "local", devices.tpu_zone, devices.gcp_project
+        )
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+    except Exception as error:
+        raise refuse(
+            "tpu_name",
+            devices.tpu_name,
+            f"no TPU answers ({type(error).__name__}: {str(error).splitlines()[0][:200]})",
+        ) from error
+    return tf.distribute.TPUStrategy(resolver)
+
+
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process is the one that writes the run directory."""
+    resolver = strategy.cluster_resolver
+    return not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) or (
+        resolver.task_id == 0
+    )
+
+
+def check_batch(strategy: tf.distribute.Strategy, batch_size: int, parts: int = 1) -> None:
+    """Refuses a batch that replicas can't have equal parts of, or that they would have to split.
+
+    Args:
+      strategy: what computes.
+      batch_size: the global batch.
+      parts: parts into which the batch is split, one after the other.
+
+    Raises:
+      ConfigError: it can't be shared.
+    """
+    replicas = strategy.num_replicas_in_sync
+    if batch_size % replicas:
+        raise refuse("train_batch_size", batch_size, f"must be a multiple of {replicas} replicas")
+    if parts > 1 and replicas > 1:
+        # Batch norm's exchanges of two parts would meet each other.
+        raise refuse("gradient_accumulation_steps", parts, f"must be 1 with {replicas} replicas")
+
+
+def describe(strategy: tf.distribute.Strategy, batch_size: Optional[int] = None) -> str:
+    """What computes, in a line, with the global and the per-replica batch."""
+    replicas = strategy.num_replicas_in_sync
+    kind = type(strategy).__name__
+    kind = _NAMES.get(kind, kind)
+    line = f"{kind}, {replicas} replica{'s' if replicas > 1 else ''}"
+    if batch_size is not None:
+        line += f", batch {batch_size} ({batch_size // replicas} per replica)"
+    return line
+
+
+def distribute(
+    strategy: tf.distribute.Strategy, batches_of: Callable[[Part], tf.data.Dataset]
+) -> tf.data.Dataset:
+    """Spreads batches over replicas, so that together they have the batches of a single one.
+
+    Args:
+      strategy: what computes.
+      batches_of: the batches of one part of the replicas.
+
+    Returns:
+      An iterable of batches, for ``fit`` or ``strategy.run``.
+    """
+    if strategy.num_replicas_in_sync == 1:
+        return batches_of(WHOLE)
+    return strategy.distribute_datasets_from_function(
+        lambda context: batches_of(
+            Part(
+                context.input_pipeline_id,
+                context.num_input_pipelines,
+                context.num_replicas_in_sync,
+            )
+        )
+    )
+
+
+def jit_compile(devices: DevicesConfig, strategy: tf.distribute.Strategy) -> bool:
+    """Whether to compile training steps with XLA.
+
+    Raises:
+      ConfigError: XLA is asked for where its programs can't talk to other replicas.
+    """
+    # A TPU compiles everything by itself.
+    if isinstance(strategy, tf.distribute.TPUStrategy):
+        return False
+    single = strategy.num_replicas_in_sync == 1
+    if devices.jit_compile == "true" and not single:
+        raise refuse(
+            "jit_compile",
+            "true",
+            f"must be auto or false with {strategy.num_replicas_in_sync} replicas, since XLA can't "
+            "compile their exchange outside of TPUs",
+        )
+    if devices.jit_compile == "auto":
+        return single and bool(tf.config.list_physical_devices("GPU"))
+    return devices.jit_compile == "true"
+
+
+def steps_per_execution(devices: DevicesConfig, strategy: tf.distribute.Strategy) -> int:
+    """Steps between returns to the host."""
+    is_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
+    return devices.steps_per_execution or (TPU_STEPS_PER_EXECUTION if is_tpu else 1)
