@@ -1,0 +1,159 @@
+"""Our exported ResNet-50 against Keras's, exported the same way: time per batch, and start-up.
+
+Both are SavedModels with a signature that takes images of 224 pixels, loaded by tf.saved_model.load
+and nothing else, oneDNN on. Batches are timed in one process, the models in turn; start-up, from
+load to the first answer, in a process each, also in turn. The command:
+
+  python -m benchmarks.inference [--rounds 30] [--starts 5]
+
+``folded`` is our export with --fold_batch_norm. The operations that the runtime is left with after
+its own optimization are counted too. Processor time, of all threads, is what to look at on a
+machine that others use as well. Keras's network strides in the 1x1 convolutions, as the first paper
+on residual networks does; ours, as that of SimCLRv2, in the 3x3 ones, which takes 6% more
+multiplications. What we measured: docs/export.md.
+"""
+
+import argparse
+import collections
+import os
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+SIZE = 224
+NUM_CLASSES = 1000
+BATCHES = (1, 32)
+_START = """
+import sys, time
+import numpy as np
+import tensorflow as tf
+images = tf.zeros([1, {size}, {size}, 3])
+begin = time.perf_counter()
+model = tf.saved_model.load(sys.argv[1])
+outputs = model.signatures["serving_default"](images=images)
+{{name: value.numpy() for name, value in outputs.items()}}
+print(time.perf_counter() - begin)
+"""
+
+
+def write_models(folder: str) -> None:
+    """Exports the three models, with random weights, into ``folder``."""
+    from export.folding import fold_batch_norm
+    from export.modules import serving_module
+    from tf_simclrv2.config import NetworkConfig, ProjectionHeadConfig
+    from tf_simclrv2.keras2 import keras, tf
+    from tf_simclrv2.networks.network import Network
+
+    keras.utils.set_random_seed(0)
+    config = NetworkConfig(resnet_depth=50).resolved(SIZE)
+    network = Network(config, ProjectionHeadConfig("none"), NUM_CLASSES).build_for(SIZE)
+    for name in "ours", "folded":
+        if name == "folded":
+            fold_batch_norm(network)
+        module, signatures = serving_module(network, SIZE)
+        tf.saved_model.save(module, os.path.join(folder, name), signatures=signatures)
+
+    model = keras.applications.ResNet50(weights=None, classes=NUM_CLASSES)
+    module = tf.__internal__.tracking.AutoTrackable()
+    module.variables = list(model.variables)
+    images = tf.TensorSpec([None, SIZE, SIZE, 3], tf.float32, "images")
+
+    @tf.function(input_signature=[images])
+    def serve(images):
+        return {"probabilities": model(images, training=False)}
+
+    path = os.path.join(folder, "keras")
+    tf.saved_model.save(module, path, signatures={"serving_default": serve})
+
+
+def time_batches(folder: str, rounds: int) -> None:
+    """Prints what the runtime runs of each model, and how long it takes for each batch size."""
+    import tensorflow as tf
+
+    names = ("ours", "folded", "keras")
+    loaded = {name: tf.saved_model.load(os.path.join(folder, name)) for name in names}
+    serve = {name: model.signatures["serving_default"] for name, model in loaded.items()}
+    images = np.random.RandomState(0).uniform(size=(max(BATCHES), SIZE, SIZE, 3))
+    images = tf.constant(images, tf.float32)
+
+    # First, since a function's graph is optimized when it is first called.
+    for name, function in serve.items():
+        counts = _operations(function, images[:1])
+        print(f"{name}: {', '.join(f'{count} {operation}' for operation, count in counts)}")
+    ours, folded = (serve[name](images=images[:4])["logits"].numpy() for name in names[:2])
+    print(f"folding changes logits by {np.abs(ours - folded).max() / np.abs(ours).max():.1e}")
+    for batch in BATCHES:
+        seconds = {name: [] for name in names}
+        processor = {name: [] for name in names}
+        for round_ in range(-2, max(5, rounds if batch == 1 else rounds // 3)):
+            for name in names:
+                begin = time.perf_counter(), time.process_time()
+                for value in serve[name](images=images[:batch]).values():
+                    value.numpy()
+                if round_ >= 0:
+                    seconds[name].append(time.perf_counter() - begin[0])
+                    processor[name].append(time.process_time() - begin[1])
+        _report(f"batch {batch}", seconds)
+        _report(f"batch {batch}, processor time", processor)
+
+
+def _operations(function, images):
+    """Counts convolutions and batch norms that the runtime runs, with what is fused into them."""
+    from tensorflow.python.eager import context
+
+    context.enable_run_metadata()
+    function(images=images)
+    graphs = context.export_run_metadata().function_graphs
+    context.disable_run_metadata()
+    counts = collections.Counter()
+    for node in (node for graph in graphs for node in graph.post_optimization_graph.node):
+        if "Conv2D" in node.op or "BatchNorm" in node.op:
+            fused = node.attr["fused_ops"].list.s if "fused_ops" in node.attr else []
+            counts["+".join([node.op, *(operation.decode() for operation in fused)])] += 1
+    return counts.most_common()
+
+
+def time_starts(folder: str, starts: int) -> None:
+    """Prints the time from load to the first answer, each in a process of its own."""
+    seconds = {"ours": [], "folded": [], "keras": []}
+    script = _START.format(size=SIZE)
+    for _ in range(starts):
+        for name, times in seconds.items():
+            command = [sys.executable, "-c", script, os.path.join(folder, name)]
+            result = subprocess.run(command, capture_output=True, text=True, check=True)
+            times.append(float(result.stdout.split()[-1]))
+    _report("start-up", seconds)
+
+
+def _report(what: str, seconds: dict) -> None:
+    medians = {name: np.median(times) for name, times in seconds.items()}
+    parts = [f"{name} {1000 * median:.0f} ms" for name, median in medians.items()]
+    # Of pairs measured one after the other, so that other load on the machine hits both.
+    ours, folded, theirs = (np.array(times) for times in seconds.values())
+    print(
+        f"{what}: {', '.join(parts)}; ours / Keras's {np.median(ours / theirs):.2f}, "
+        f"folded / Keras's {np.median(folded / theirs):.2f}, "
+        f"ours / folded {np.median(ours / folded):.2f}",
+        flush=True,
+    )
+
+
+def main() -> None:
+    """Runs the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--starts", type=int, default=5)
+    arguments = parser.parse_args()
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with tempfile.TemporaryDirectory() as folder:
+        write_models(folder)
+        time_batches(folder, arguments.rounds)
+        time_starts(folder, arguments.starts)
+
+
+if __name__ == "__main__":
+    main()

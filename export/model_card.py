@@ -1,0 +1,159 @@
+"""The model card of an export: what the model is, and how to load it."""
+
+import os
+import pathlib
+import string
+from typing import Sequence
+
+from tf_simclrv2 import __version__
+from tf_simclrv2.keras2 import keras, tf
+from tf_simclrv2.networks.network import Network
+from tf_simclrv2.runtime.run_directory import RunDirectory
+
+_SNIPPETS = pathlib.Path(__file__).parent / "snippets"
+_METHODS = {
+    "pretrain": "step 1, contrastive pretraining without labels",
+    "finetune": "step 2, fine-tuning of a pretrained network on labels",
+    "distill": "step 3, distillation of a fine-tuned teacher with unlabelled images",
+}
+_PAPER = "[SimCLRv2](https://arxiv.org/abs/2006.10029) (Chen et al., NeurIPS 2020)"
+
+
+def model_card(
+    run: RunDirectory,
+    network: Network,
+    step: int,
+    formats: Sequence[str],
+    use_ema_weights: bool,
+    fold_batch_norm: bool,
+    licence: str,
+) -> str:
+    """Writes the model card of an export.
+
+    Args:
+      run: the run that is exported.
+      network: its network, as it was trained.
+      step: the training step of the weights.
+      formats: what the export holds: ``saved_model``, ``hub``, ``tflite``.
+      use_ema_weights: whether the weights are the memory network's.
+      fold_batch_norm: whether batch norm is folded into the convolutions.
+      licence: of the weights.
+
+    Returns:
+      Markdown. Its snippets run in the directory of the export.
+    """
+    size = run.config.data.resolved_image_size
+    dim = network.encoder.representation_dim
+    classifies = network.supervised_head is not None
+    outputs = f"`representation` [batch, {dim}]"
+    if classifies:
+        classes = len(run.class_names)
+        outputs += (
+            f"; `logits` and `probabilities` [batch, {classes}]; `classes`, int64 [batch], the "
+            "index of the likeliest class"
+        )
+    rows = {
+        "Method": _method(run, use_ema_weights),
+        "Architecture": _architecture(run, network, fold_batch_norm),
+        "Parameters": _parameters(network),
+        "Data": _data(run),
+        "Labels": _labels(run),
+        "Accuracy": _accuracy(run, step, use_ema_weights),
+        "Training step": f"{step:,}",
+        "Input": "RGB images, float32 [batch, height, width, 3] in [0, 1]; trained and evaluated "
+        f"at {size} x {size} pixels",
+        "Outputs": outputs,
+        "Licence": licence,
+        "Written by": f"tf-simclrv2 {__version__} with TensorFlow {tf.__version__} and Keras "
+        f"{keras.__version__}",
+    }
+    lines = [f"# {os.path.basename(os.path.abspath(run.path))}", "", "| | |", "|---|---|"]
+    lines += [f"| {name} | {value} |" for name, value in rows.items()]
+    sections = [(_SNIPPETS / f"{name}.md").read_text(encoding="utf-8") for name in formats]
+    names = ""
+    if classifies:
+        names = (
+            'class_names = open("1/assets/class_names.txt", encoding="utf-8").read().splitlines()\n'
+            'print([class_names[index] for index in outputs["classes"].numpy()])\n'
+        )
+    snippets = string.Template("".join(sections)).substitute(
+        size=size,
+        class_names=names,
+        and_classification=" and `classification` (images to logits)" if classifies else "",
+        and_archive=", `classification_module.tar.gz` the other" if classifies else "",
+        and_logits=" and `logits_sup`" if classifies else "",
+    )
+    return "\n".join(lines) + "\n" + snippets
+
+
+def _method(run: RunDirectory, use_ema_weights: bool) -> str:
+    config = run.config
+    method = f"{_PAPER}, {_METHODS[run.step_of_method]}"
+    if run.step_of_method == "finetune":
+        layer = config.projection_head.layer_of(config.fine_tuning.ft_proj_selector)
+        method += f", from layer {layer} of the projection head"
+        if config.fine_tuning.from_scratch:
+            method = f"the supervised baseline of {_PAPER}"
+    if run.converted is not None:
+        method += f"; weights converted from {run.converted['google_checkpoint']}"
+    if use_ema_weights:
+        method += "; the memory network, a moving average of the weights"
+    return method
+
+
+def _architecture(run: RunDirectory, network: Network, fold_batch_norm: bool) -> str:
+    config = run.config.network
+    parts = [f"ResNet-{config.resnet_depth}, width {config.width_multiplier:g}"]
+    if config.sk_ratio:
+        parts.append(f"selective kernels of ratio {config.sk_ratio:g}")
+    if config.se_ratio:
+        parts.append(f"squeeze-and-excitation of ratio {config.se_ratio:g}")
+    parts.append(f"{'CIFAR' if config.stem == 'cifar' else 'ImageNet'} stem")
+    layers = len(network.projection_head.projections)
+    if layers:
+        parts.append(f"{layers} projection layer{'s' if layers > 1 else ''}")
+    if network.supervised_head is not None:
+        parts.append("linear classifier")
+    if fold_batch_norm:
+        parts.append("batch norm folded into the convolutions (for inference alone)")
+    return ", ".join(parts)
+
+
+def _parameters(network: Network) -> str:
+    encoder = sum(v.shape.num_elements() for v in network.encoder.trainable_variables)
+    if network.supervised_head is None:
+        return f"{encoder:,} in the encoder"
+    return f"{network.num_classifier_parameters:,} with the classifier, {encoder:,} in the encoder"
+
+
+def _data(run: RunDirectory) -> str:
+    data = run.config.data
+    return f"{data.dataset}, split {data.train_split}"
+
+
+def _labels(run: RunDirectory) -> str:
+    if run.converted is not None:
+        return "unknown here; see the checkpoint's source"
+    if run.step_of_method == "pretrain":
+        if run.config.contrastive.lineareval_while_pretraining and run.class_names:
+            return "none for the features; all of the split for the classifier, a linear probe"
+        return "none"
+    labels = run.config.labels
+    if run.step_of_method == "distill" and run.config.distillation.distillation_alpha == 1:
+        return f"none but those of the teacher, {run.config.distillation.teacher}"
+    if labels.is_everything:
+        return "all of the split"
+    with open(run.file("labelled_examples.txt"), encoding="utf-8") as file:
+        return f"{len(file.readlines()):,} examples of the split, drawn by seed {labels.label_seed}"
+
+
+def _accuracy(run: RunDirectory, step: int, use_ema_weights: bool) -> str:
+    result = run.result()
+    if result is None or use_ema_weights:
+        return "not measured"
+    measured = (
+        f"top-1 {result['top_1_accuracy']:.1%}, top-5 {result['top_5_accuracy']:.1%} on "
+        f"{result['num_examples']:,} images of {result['dataset']} {result['split']}, at step "
+        f"{result['step']:,}"
+    )
+    return measured if result["step"] == step else f"not measured at this step; {measured}"

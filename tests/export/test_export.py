@@ -1,0 +1,191 @@
+"""Exports of any run are whole or not there, and their model cards are true."""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from export import export
+from export.modules import decode_batch
+from tf_simclrv2.config import DataConfig
+from tf_simclrv2.data.pipeline import evaluation_batches
+from tf_simclrv2.data.sources import open_source
+from tf_simclrv2.keras2 import tf
+from tf_simclrv2.runtime.restoring import restore_network
+from tf_simclrv2.runtime.run_directory import RunDirectory
+
+IMAGES = np.random.RandomState(0).uniform(size=(5, 8, 8, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize("image_size", [8, 40])
+def test_encoded_images_are_cropped_and_resized_as_in_evaluation(image_size):
+    data = DataConfig(image_size=image_size, eval_batch_size=4)
+    source = open_source(data)
+    encoded = [example["image"].numpy() for example in source.examples("test").take(4)]
+    evaluated = next(iter(evaluation_batches(source, data, "test")))["image"]
+    difference = np.abs(decode_batch(tf.constant(encoded), image_size) - evaluated)
+    assert difference.max() <= 1 / 255
+
+
+def test_a_pretraining_run_exports_its_features_and_its_probe(command, method, tmp_path):
+    target = tmp_path / "export"
+    outcome = command(
+        "export", f"--model_dir={method['pretrained']}", f"--export_dir={target}",
+        "--formats=saved_model,hub", "--licence=CC-BY-4.0",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert sorted(os.listdir(target)) == [
+        "1", "README.md", "classification_module.tar.gz", "hub", "module.tar.gz",
+    ]  # fmt: skip
+    network = restore_network(RunDirectory(method["pretrained"]))
+    expected = network(IMAGES, training=False)
+    served = tf.saved_model.load(str(target / "1"))
+    outputs = served.signatures["serving_default"](images=tf.constant(IMAGES))
+    for name in "representation", "logits":
+        np.testing.assert_allclose(outputs[name], expected[name], atol=1e-5)
+
+    module = tf.saved_model.load(str(target / "hub" / "classification"))
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(tf.square(module(IMAGES)))
+    # A linear probe keeps its gradient from the features; those who train the module on want it.
+    gradients = tape.gradient(loss, module.trainable_variables)
+    assert all(gradient is not None for gradient in gradients)
+    card = (target / "README.md").read_text()
+    assert "none for the features; all of the split for the classifier" in card
+    assert "CC-BY-4.0" in card
+
+
+def test_no_operation_belongs_to_a_distribution_strategy(exported):
+    for folder in "1", "hub/feature_vector", "hub/classification":
+        saved = (pathlib.Path(exported.path) / folder / "saved_model.pb").read_bytes()
+        for name in b"Collective", b"Nccl", b"AllReduce", b"replica_":
+            assert name not in saved
+
+
+@pytest.fixture
+def stubbed(monkeypatch):
+    """Replaces what takes long: a SavedModel is a file with the sum of the weights."""
+
+    def save(network, image_size, class_names, path):
+        os.makedirs(path)
+        total = sum(float(tf.reduce_sum(v)) for v in network.variables)
+        pathlib.Path(path, "saved_model.pb").write_text(str(total))
+
+    monkeypatch.setattr(export, "_save_serving", save)
+
+
+def test_any_checkpoint_can_be_exported(command, exported, stubbed, tmp_path):
+    newest = RunDirectory(exported.run).latest_checkpoint()
+    assert newest.endswith("ckpt-80")
+    totals = {}
+    for name in exported.run, newest, f"{exported.run}/checkpoints/ckpt-66":
+        target = tmp_path / os.path.basename(name)
+        outcome = command(
+            "export", f"--model_dir={name}", f"--export_dir={target}", "--formats=saved_model"
+        )
+        assert outcome.code == 0, outcome.err
+        totals[name] = (target / "1" / "saved_model.pb").read_text()
+    assert totals[exported.run] == totals[newest] != totals[name]
+    card = (target / "README.md").read_text()
+    assert "| Training step | 66 |" in card
+    assert "| Accuracy | not measured at this step; top-1" in card
+
+
+def test_a_crash_leaves_an_existing_export_as_it_is(
+    command, exported, stubbed, tmp_path, monkeypatch
+):
+    target = tmp_path / "export"
+    arguments = ["export", f"--model_dir={exported.run}", f"--export_dir={target}"]
+    assert command(*arguments, "--formats=saved_model").code == 0
+    (target / "left_over").write_text("x")
+    before = sorted(os.listdir(target))
+
+    def crash(*arguments):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(export, "_save_hub", crash)
+    assert command(*arguments).code == 1
+    outcome = command(*arguments, "--overwrite")
+    assert outcome.code == 1
+    assert outcome.err.startswith(f"error: --export_dir={target}: can't be written (No space")
+    assert sorted(os.listdir(target)) == before
+    assert os.listdir(tmp_path) == ["export"]
+
+    assert command(*arguments, "--overwrite", "--formats=saved_model").code == 0
+    assert sorted(os.listdir(target)) == ["1", "README.md"]
+    assert os.listdir(tmp_path) == ["export"]
+
+
+def test_only_exports_are_overwritten(command, exported, stubbed, tmp_path):
+    (tmp_path / "thesis.txt").write_text("x")
+    outcome = command(
+        "export", f"--model_dir={exported.run}", f"--export_dir={tmp_path}", "--overwrite"
+    )
+    assert outcome.code == 1
+    assert outcome.err == (
+        f"error: --export_dir={tmp_path}: holds no export, so it stays as it is.\n"
+    )
+    assert os.listdir(tmp_path) == ["thesis.txt"]
+
+
+def test_hub_modules_are_not_folded(command, exported, tmp_path):
+    outcome = command(
+        "export", f"--model_dir={exported.run}", f"--export_dir={tmp_path}/new", "--fold_batch_norm"
+    )
+    assert outcome.code == 1
+    assert "--fold_batch_norm=True: can't be combined with --formats=saved_model,hub" in outcome.err
+
+
+def test_class_names_travel_along(exported):
+    names = pathlib.Path(exported.path, "1", "assets", "class_names.txt").read_text()
+    assert names.splitlines() == [str(digit) for digit in range(10)]
+
+
+def test_the_card_says_what_the_model_is(exported):
+    card = pathlib.Path(exported.path, "README.md").read_text()
+    result = RunDirectory(exported.run).result()
+    network = restore_network(RunDirectory(exported.run))
+    for text in (
+        "the supervised baseline of [SimCLRv2]",
+        "ResNet-18, width 0.0625, CIFAR stem, 1 projection layer, linear classifier",
+        f"{network.num_classifier_parameters:,} with the classifier",
+        "digits, split train",
+        "| Labels | all of the split |",
+        f"top-1 {result['top_1_accuracy']:.1%}",
+        "at step 80 |",
+        "8 x 8 pixels",
+        "Apache-2.0",
+        tf.__version__,
+    ):
+        assert text in card
+
+
+def blocks(card: str, kind: str):
+    return re.findall(rf"^```{kind}\n(.*?)^```", card, re.MULTILINE | re.DOTALL)
+
+
+def test_the_cards_snippets_run(exported, tmp_path):
+    folder = tmp_path / "export"
+    shutil.copytree(exported.path, folder)
+    card = (folder / "README.md").read_text()
+    scripts = blocks(card, "python") + blocks(card, "python keras2")
+    assert len(scripts) == 4
+    environment = {
+        **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        "TF_USE_LEGACY_KERAS": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "PATH": os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]]),
+    }
+    arguments = {"cwd": folder, "env": environment, "capture_output": True, "text": True}
+    result = subprocess.run([sys.executable, "-c", "\n".join(scripts)], **arguments)
+    assert result.returncode == 0, result.stderr
+    assert "'logits_sup': TensorShape([8, 10])" in result.stdout
+    (shell,) = [block.replace("/tmp", str(tmp_path)) for block in blocks(card, "sh")]
+    result = subprocess.run(["bash", "-ec", shell], **arguments)
+    assert result.returncode == 0, result.stderr
+    assert "Result for output key representation" in result.stdout
