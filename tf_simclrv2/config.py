@@ -189,7 +189,7 @@ class DataConfig:
     dataset: str = setting(
         "digits",
         "Name of a TensorFlow Datasets data set; digits, which needs no download; or folder, for "
-        "image files as DATA_DIR/split/class/file.",
+        "image files in DATA_DIR as split/class/file, class/file or, without labels, file.",
     )
     data_dir: Optional[str] = setting(
         None, "The folder, or where TensorFlow Datasets stores data sets.", None, True
@@ -201,16 +201,31 @@ class DataConfig:
     image_size: Optional[int] = setting(
         None, "Height and width of the network's input in pixels; by default what suits the data."
     )
+    holdout_fraction: float = setting(
+        0.1, "Fraction of each class of a folder class/file that is held out as validation."
+    )
+    holdout_seed: int = setting(0, "Chooses the images that are held out.")
+    max_bad_images: float = setting(
+        0.01, "Fraction of a folder's files that may be no whole images.", None, True
+    )
+    strict_images: bool = setting(
+        False, "Fail at a folder's first file that is no whole image.", None, True
+    )
     cache_dataset: bool = setting(
         False, "Keep the data set's undecoded examples in memory.", None, True
+    )
+    cache_path: Optional[str] = setting(
+        None, "Keep them in a directory whose name begins with this path instead.", None, True
     )
     eval_batch_size: int = setting(256, "Images evaluated at a time.", None, True)
     eval_steps: int = setting(0, "Batches to evaluate; 0 is the whole split.", None, True)
 
     def __post_init__(self):
         _check_positive(self, "image_size", "eval_batch_size")
-        _check_not_negative(self, "eval_steps")
+        _check_not_negative(self, "eval_steps", "holdout_seed")
         _check(self, "dataset", bool(self.dataset), "must name a data set")
+        for name in ("holdout_fraction", "max_bad_images"):
+            _check(self, name, 0 <= getattr(self, name) < 1, "must be in [0, 1)")
 
     @property
     def resolved_image_size(self) -> int:
@@ -232,8 +247,22 @@ class AugmentationConfig:
     crop_aspect_max: float = setting(
         4 / 3, "Largest aspect ratio of a random crop; its inverse is the smallest."
     )
+    color_space: str = setting(
+        "hsv",
+        "Where saturation and hue change: hsv, as in the paper's code, or yiq, in which both are "
+        "one linear map.",
+        ("hsv", "yiq"),
+    )
+    augment_on: str = setting(
+        "auto",
+        "Where colours are distorted and views blurred: host, image by image on the CPU; device, "
+        "the whole batch at once; auto takes the device if it is a GPU or TPU.",
+        ("auto", "host", "device"),
+        True,
+    )
 
     def __post_init__(self):
+        _check_choices(self)
         _check_not_negative(self, "color_jitter_strength")
         _check(
             self,
@@ -243,6 +272,20 @@ class AugmentationConfig:
         )
         _check(self, "crop_area_min", 0 < self.crop_area_min <= 1, "must be in (0, 1]")
         _check(self, "crop_aspect_max", self.crop_aspect_max >= 1, "must be 1 or greater")
+
+    @property
+    def distorts(self) -> bool:
+        """Whether views are distorted beyond crop and flip."""
+        return self.color_jitter_strength > 0 or self.use_blur
+
+
+@dataclasses.dataclass(frozen=True)
+class UnlabelledConfig:
+    """Images without labels to train on beside the data set's."""
+
+    unlabeled_data_dir: Optional[str] = setting(
+        None, "Folder of further images, at any depth, whose labels are not used."
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -441,6 +484,11 @@ class LabelsConfig:
     )
     labels_per_class: Optional[int] = setting(None, "Labelled examples of each class.")
     label_seed: int = setting(0, "Chooses the labelled examples.")
+    label_subset_file: Optional[str] = setting(
+        None,
+        "File that lists the labelled examples, one on a line, by id or by image file name, as the "
+        "paper's 1percent.txt or a run's labelled_examples.txt do.",
+    )
 
     def __post_init__(self):
         if self.label_fraction is not None:
@@ -451,11 +499,19 @@ class LabelsConfig:
             raise refuse(
                 "labels_per_class", self.labels_per_class, "can't be combined with --label_fraction"
             )
+        counted = self.label_fraction is not None or self.labels_per_class is not None
+        _check(
+            self,
+            "label_subset_file",
+            not (counted and self.label_subset_file),
+            "can't be combined with --label_fraction or --labels_per_class",
+        )
 
     @property
     def is_everything(self) -> bool:
         """Whether all labels of the split are used."""
-        return self.labels_per_class is None and self.label_fraction in (None, 1.0)
+        chosen = self.labels_per_class is not None or self.label_subset_file is not None
+        return not chosen and self.label_fraction in (None, 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -540,6 +596,7 @@ class PretrainConfig:
 
     run: RunConfig
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    unlabelled: UnlabelledConfig = dataclasses.field(default_factory=UnlabelledConfig)
     network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
     projection_head: ProjectionHeadConfig = dataclasses.field(default_factory=ProjectionHeadConfig)
     contrastive: ContrastiveConfig = dataclasses.field(default_factory=ContrastiveConfig)
@@ -601,6 +658,7 @@ class DistillConfig:
     distillation: DistillationConfig
     labels: LabelsConfig = dataclasses.field(default_factory=LabelsConfig)
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    unlabelled: UnlabelledConfig = dataclasses.field(default_factory=UnlabelledConfig)
     network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
     augmentation: AugmentationConfig = dataclasses.field(default_factory=_plain_augmentation)
     optimization: OptimizationConfig = dataclasses.field(default_factory=OptimizationConfig)
@@ -608,6 +666,29 @@ class DistillConfig:
 
     def __post_init__(self):
         self.network.resolved(self.data.resolved_image_size)
+
+
+@dataclasses.dataclass(frozen=True)
+class ViewsSection:
+    """What to draw, and where to."""
+
+    output: str = setting("views.png", "Picture to write, .png.")
+    num_images: int = setting(8, "Images to draw the views of.")
+    seed: int = setting(0, "Chooses images and views; a run with this seed begins with them.")
+
+    def __post_init__(self):
+        _check_positive(self, "num_images")
+        _check_not_negative(self, "seed")
+        _check(self, "output", self.output.endswith(".png"), "must end .png")
+
+
+@dataclasses.dataclass(frozen=True)
+class ViewsConfig:
+    """A picture of images beside the two views that pretraining would draw of them."""
+
+    views: ViewsSection = dataclasses.field(default_factory=ViewsSection)
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    augmentation: AugmentationConfig = dataclasses.field(default_factory=AugmentationConfig)
 
 
 @dataclasses.dataclass(frozen=True)

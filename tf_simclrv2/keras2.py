@@ -5,6 +5,7 @@ on Python 3.12 and newer it is tf-keras, which carries the same API on.
 """
 
 import contextlib
+import functools
 import os
 import sys
 
@@ -49,4 +50,12 @@ with silent() if _TF_KERAS else contextlib.nullcontext():
 
 tf.get_logger().setLevel("ERROR")
 
-__all__ = ["keras", "silent", "tf"]
+
+@functools.cache
+def start_xla() -> None:
+    """Has XLA compile a trivial program first: of its first it tells, whatever the log level."""
+    with silent(), tf.init_scope():
+        tf.function(tf.identity, jit_compile=True)(tf.zeros([]))
+
+
+__all__ = ["keras", "silent", "start_xla", "tf"]

@@ -117,4 +117,4 @@ def test_help_lists_commands_without_loading_tensorflow(command):
 def test_an_unknown_command_is_refused(command):
     outcome = command("train")
     assert outcome.code == 1
-    assert outcome.err.startswith("error: train: the command must be one of pretrain, finetune,")
+    assert outcome.err.startswith("error: train: the command must be one of views, pretrain,")

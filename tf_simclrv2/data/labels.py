@@ -1,6 +1,7 @@
 """Which examples' labels are used: a seeded subset, as balanced over the classes as it goes."""
 
-from typing import List, Sequence
+import os
+from typing import Dict, List, Sequence
 
 import numpy as np
 
@@ -52,14 +53,97 @@ def choose_labelled(
         for rank, example in enumerate(examples)
     ]
     chosen = sorted(int(example) for _, _, example in sorted(interleaved)[:total])
-    missing = sorted(set(range(len(class_names))) - set(labels[chosen].tolist()))
+    missing = _missing(labels[chosen], class_names)
     if missing:
-        names = ", ".join(class_names[label] for label in missing[:5])
         raise refuse(
             "label_fraction",
             config.label_fraction,
-            f"leaves {total} labelled examples and {len(missing)} of {len(class_names)} classes "
-            f"empty ({names}{', ...' if len(missing) > 5 else ''}); it must leave at least one "
-            f"example of each class, {len(class_names) / len(labels):.2g} or more",
+            f"leaves {total} labelled examples and {missing}; it must leave at least one example "
+            f"of each class, {len(class_names) / len(labels):.2g} or more",
         )
     return chosen
+
+
+def read_subset(path: str) -> List[str]:
+    """Reads the names of examples from a file, the first of each line's columns.
+
+    Columns are separated by tabs. Empty lines are left out.
+
+    Raises:
+      ConfigError: there is no such file, or nothing in it.
+    """
+    try:
+        with open(os.path.expanduser(path), encoding="utf-8") as file:
+            names = [line.split("\t")[0].strip() for line in file if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise refuse(
+            "label_subset_file", path, f"must be a readable text file ({type(error).__name__})"
+        ) from error
+    if not names:
+        raise refuse("label_subset_file", path, "must list at least one example, but is empty")
+    return names
+
+
+def find_listed(
+    ids: Sequence[str],
+    file_names: Sequence[str],
+    labels: Sequence[int],
+    class_names: Sequence[str],
+    listed: Sequence[str],
+    config: LabelsConfig,
+) -> List[int]:
+    """Finds the examples of a list.
+
+    Args:
+      ids: the id of each example of the training split.
+      file_names: the name of each one's image file.
+      labels: the class of each.
+      class_names: names of all classes.
+      listed: ids or file names.
+      config: names the list, for errors.
+
+    Returns:
+      Indices into ``ids``, ascending.
+
+    Raises:
+      ConfigError: a name is not that of one example, or a class would be left without an example.
+    """
+    path = config.label_subset_file
+    by_id = {example_id: index for index, example_id in enumerate(ids)}
+    by_name: Dict[str, List[int]] = {}
+    for index, name in enumerate(file_names):
+        by_name.setdefault(name, []).append(index)
+    found, unknown = set(), []
+    for name in listed:
+        matches = [by_id[name]] if name in by_id else by_name.get(name, [])
+        if len(matches) > 1:
+            raise refuse(
+                "label_subset_file",
+                path,
+                f"{name} is the name of {len(matches)} files; name them by their ids, such as "
+                f"{ids[matches[0]]}",
+            )
+        found.update(matches)
+        unknown += [] if matches else [name]
+    if unknown:
+        raise refuse(
+            "label_subset_file",
+            path,
+            f"{len(unknown)} of its {len(listed)} names are no examples of the training split, "
+            f"such as {unknown[0]}; ids look like {ids[0]}",
+        )
+    chosen = sorted(found)
+    missing = _missing([labels[index] for index in chosen], class_names)
+    if missing:
+        raise refuse("label_subset_file", path, f"leaves {missing}; each class needs an example")
+    return chosen
+
+
+def _missing(labels: Sequence[int], class_names: Sequence[str]) -> str:
+    """Which classes have no example among ``labels``, in words; empty if all have one."""
+    missing = sorted(set(range(len(class_names))) - set(np.asarray(labels).tolist()))
+    if not missing:
+        return ""
+    names = ", ".join(class_names[label] for label in missing[:5])
+    more = ", ..." if len(missing) > 5 else ""
+    return f"{len(missing)} of {len(class_names)} classes empty ({names}{more})"

@@ -1,14 +1,19 @@
 """From examples to batches: order, augmentation and batching, all functions of the seed."""
 
-from typing import List, NamedTuple, Optional
+import contextlib
+import os
+import re
+import tempfile
+from typing import Dict, List, NamedTuple, Optional, Sequence
 
-from tf_simclrv2.config import AugmentationConfig, DataConfig
-from tf_simclrv2.data.augmentation import evaluation_view, random_view
-from tf_simclrv2.data.sources import Source, decode
+import numpy as np
+
+from tf_simclrv2.config import AugmentationConfig, DataConfig, refuse
+from tf_simclrv2.data.augmentation import DRAWS, crop_views, distort_on_host, evaluation_view
+from tf_simclrv2.data.sources import SHUFFLE_BUFFER, UNLABELLED, Source, decode, read
 from tf_simclrv2.keras2 import tf
 
-# Encoded examples held for shuffling; a data set that is not larger is shuffled wholly.
-SHUFFLE_BUFFER = 10_000
+_BAD_LABEL = "the label of example "
 
 
 class Part(NamedTuple):
@@ -28,30 +33,40 @@ class Part(NamedTuple):
 WHOLE = Part()
 
 
-def only_labelled(examples: tf.data.Dataset, ids: Optional[List[str]]) -> tf.data.Dataset:
-    """Keeps the examples of ``ids`` (all, if None), in memory, since they are few."""
-    if ids is None:
-        return examples
+def only_labelled(examples: tf.data.Dataset, ids: List[str]) -> tf.data.Dataset:
+    """Keeps the examples of ``ids``."""
     table = tf.lookup.StaticHashTable(
         tf.lookup.KeyValueTensorInitializer(tf.constant(ids), tf.ones([len(ids)], tf.int64)), 0
     )
-    return examples.filter(lambda example: table.lookup(example["id"]) > 0).cache()
+    return examples.filter(lambda example: table.lookup(example["id"]) > 0)
 
 
-def shuffled_forever(
-    examples: tf.data.Dataset, num_examples: int, seed: int, start: int
-) -> tf.data.Dataset:
+class Pool(NamedTuple):
+    """Undecoded examples to draw from.
+
+    Attributes:
+      examples: once each, in a fixed order.
+      count: how many.
+      buffer: how many may be held for shuffling; None is all.
+    """
+
+    examples: tf.data.Dataset
+    count: int
+    buffer: Optional[int]
+
+
+def shuffled_forever(pools: Sequence[Pool], seed: int, start: int) -> tf.data.Dataset:
     """Repeats undecoded examples, each epoch in an order that is a function of seed and epoch.
 
     Args:
-      examples: one epoch, in a fixed order.
-      num_examples: its length.
+      pools: whose examples are mixed evenly.
       seed: of the run.
       start: examples to leave out, without decoding them.
 
     Returns:
       Dicts with a further ``position``, int64 scalar, that counts from ``start``.
     """
+    num_examples = sum(pool.count for pool in pools)
 
     def epoch_of(epoch):
         # Sets the seed of this function's graph only: shuffle would mix in the global seed.
@@ -59,7 +74,17 @@ def shuffled_forever(
         epoch_seed = tf.random.stateless_uniform(
             [], tf.stack([tf.constant(seed, tf.int64), epoch]), None, None, tf.int64
         )
-        return examples.shuffle(min(num_examples, SHUFFLE_BUFFER), seed=epoch_seed)
+        shuffled = [
+            pool.examples.shuffle(min(pool.count, pool.buffer or pool.count), seed=epoch_seed)
+            for pool in pools
+        ]
+        if len(shuffled) == 1:
+            return shuffled[0]
+        # Whose turn it is, in an order of all examples.
+        turns = tf.data.Dataset.range(num_examples).shuffle(num_examples, seed=epoch_seed)
+        ends = tf.constant(np.cumsum([pool.count for pool in pools]))
+        turns = turns.map(lambda turn: tf.searchsorted(ends, [turn], "right", tf.int64)[0])
+        return tf.data.Dataset.choose_from_datasets(shuffled, turns)
 
     first_epoch, skipped = divmod(start, num_examples)
     epochs = tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(epoch_of)
@@ -70,36 +95,144 @@ def shuffled_forever(
     )
 
 
-def _training_stream(
+def _pool(source: Source, split: str, data: DataConfig, ids: Optional[List[str]] = None) -> Pool:
+    examples = source.index(split)
+    if ids is not None:
+        examples = only_labelled(examples, ids)
+    buffer = source.shuffle_buffer
+    # Labelled subsets are few, and finding them anew in each epoch would be slow.
+    count = source.num_examples(split) if ids is None else len(ids)
+    if data.cache_path and ids is None:
+        name = re.sub(r"\W", "_", f"{source.name}_{split}_{count}")
+        examples = _cached_in_file(examples.map(read, tf.data.AUTOTUNE), data.cache_path + name)
+        buffer = SHUFFLE_BUFFER
+    elif data.cache_dataset or ids is not None:
+        examples = examples.map(read, tf.data.AUTOTUNE).cache()
+    return Pool(examples, count, buffer)
+
+
+def _cached_in_file(examples: tf.data.Dataset, path: str) -> tf.data.Dataset:
+    """Examples as they were written to ``path``, where they are written first if need be.
+
+    Unlike ``Dataset.cache`` with a file name it survives interruption, and several may write.
+    """
+    path = os.path.expanduser(path)
+    if not os.path.isdir(path):
+        folder = os.path.dirname(os.path.abspath(path))
+        if not os.path.isdir(folder):
+            raise refuse("cache_path", path, f"the directory {folder} must exist")
+        with tempfile.TemporaryDirectory(dir=folder) as temporary:
+            written = os.path.join(temporary, "examples")
+            examples.save(written)
+            # Where another process was faster, its files are there.
+            with contextlib.suppress(OSError):
+                os.rename(written, path)
+    return tf.data.Dataset.load(path)
+
+
+def _stream(
     source: Source,
     data: DataConfig,
     seed: int,
     start: int,
-    ids: Optional[List[str]],
+    ids: Optional[List[str]] = None,
+    unlabelled: Optional[Source] = None,
 ) -> tf.data.Dataset:
-    examples = only_labelled(source.examples(data.train_split), ids)
-    if data.cache_dataset and ids is None:
-        examples = examples.cache()
-    num_examples = source.num_examples(data.train_split) if ids is None else len(ids)
-    return shuffled_forever(examples, num_examples, seed, start)
+    pools = [_pool(source, data.train_split, data, ids)]
+    if unlabelled is not None:
+        pools.append(_pool(unlabelled, "train", data))
+        pools = [pool._replace(examples=pool.examples.map(_of_one_kind)) for pool in pools]
+    return shuffled_forever(pools, seed, start)
+
+
+def drawn_examples(source: Source, data: DataConfig, seed: int) -> tf.data.Dataset:
+    """The examples whose views make the batches of a run with this seed, see :func:`read`."""
+    return _stream(source, data, seed, 0).map(read)
+
+
+def _of_one_kind(example):
+    """Gives an example both an image and a path, one of them empty, so that kinds can be mixed."""
+    return {
+        "image": "",
+        "path": "",
+        **{name: example[name] for name in example if name != "file_name"},
+    }
+
+
+def _shared(stream: tf.data.Dataset, batch_size: int, part: Part) -> tf.data.Dataset:
+    """Keeps the examples that are this part's of each batch."""
+    if part.pipelines == 1:
+        return stream
+    own = batch_size // part.pipelines
+    return stream.filter(lambda example: example["position"] % batch_size // own == part.index)
 
 
 def _batched(stream: tf.data.Dataset, transform, batch_size: int, part: Part) -> tf.data.Dataset:
-    if part.pipelines > 1:
-        own = batch_size // part.pipelines
-        stream = stream.filter(
-            lambda example: example["position"] % batch_size // own == part.index
-        )
     return (
-        stream.map(transform, num_parallel_calls=tf.data.AUTOTUNE)
-        .batch(batch_size // part.replicas, drop_remainder=True)
-        .prefetch(tf.data.AUTOTUNE)
+        _shared(stream, batch_size, part)
+        .map(lambda example: transform(example), num_parallel_calls=tf.data.AUTOTUNE)
+        .batch(
+            batch_size // part.replicas, num_parallel_calls=tf.data.AUTOTUNE, drop_remainder=True
+        )
     )
 
 
-def _view_seed(seed: int, view: int, position: tf.Tensor) -> tf.Tensor:
-    # Views are numbered apart from seeds, so that no two (seed, view) share their draws.
-    return tf.stack([tf.constant(seed * 4 + view, tf.int64), position])
+def _checked_label(example, num_classes: Optional[int], least: int) -> tf.Tensor:
+    """An example's label, if it is one of the data set's, see :func:`bad_label`."""
+    label = example["label"]
+    if num_classes is None:
+        return label
+    message = tf.strings.join(
+        [_BAD_LABEL, example["id"], " is ", tf.as_string(label), f", not 0 to {num_classes - 1}"]
+    )
+    known = tf.debugging.Assert((label >= least) & (label < num_classes), [message])
+    with tf.control_dependencies([known]):
+        return tf.identity(label)
+
+
+def bad_label(error: tf.errors.InvalidArgumentError) -> Optional[str]:
+    """What a pipeline's error says of a label outside of the data set's classes, if it is that."""
+    found = re.search(f"{_BAD_LABEL}.* is -?[0-9]+, not 0 to [0-9]+", error.message)
+    return found and found.group()
+
+
+def _view_batches(
+    stream: tf.data.Dataset,
+    views: Dict[str, int],
+    image_size: int,
+    augmentation: AugmentationConfig,
+    batch_size: int,
+    seed: int,
+    part: Part,
+    on_device: bool,
+    num_classes: Optional[int],
+    least_label: int,
+) -> tf.data.Dataset:
+    """Batches of views of a stream's images: ``views`` has their names, and numbers for seeds."""
+
+    def first_stage(example):
+        # Views are numbered apart from seeds, so that no two (seed, view) share their draws.
+        seeds = [
+            tf.stack([tf.constant(seed * 4 + view, tf.int64), example["position"]])
+            for view in views.values()
+        ]
+        images, draws = crop_views(read(example)["image"], image_size, seeds, augmentation)
+        batch = dict(zip(views, images))
+        if augmentation.distorts:
+            batch.update({name + DRAWS: drawn for name, drawn in zip(views, draws)})
+        return {**batch, "label": _checked_label(example, num_classes, least_label)}
+
+    def second_stage(batch):
+        distorted = {
+            name: distort_on_host(batch[name], batch.pop(name + DRAWS), augmentation)
+            for name in views
+        }
+        return {**batch, **distorted}
+
+    batches = _batched(stream, first_stage, batch_size, part)
+    if augmentation.distorts and not on_device:
+        batches = batches.map(second_stage, num_parallel_calls=tf.data.AUTOTUNE)
+    return batches.prefetch(tf.data.AUTOTUNE)
 
 
 def contrastive_batches(
@@ -110,6 +243,8 @@ def contrastive_batches(
     seed: int,
     start_step: int = 0,
     part: Part = WHOLE,
+    unlabelled: Optional[Source] = None,
+    on_device: bool = False,
 ) -> tf.data.Dataset:
     """Endless batches of two views of each image.
 
@@ -121,24 +256,20 @@ def contrastive_batches(
       seed: of the run.
       start_step: steps that were already trained; their batches are left out.
       part: the part of each batch to make.
+      unlabelled: further images, mixed evenly with those of the source.
+      on_device: leave colour distortion and blur to :func:`ready_for_network`, which then needs the
+        views' draws.
 
     Returns:
-      Dicts of ``view_1`` and ``view_2``, float32 [batch, size, size, 3], and ``label`` [batch].
+      Dicts of ``view_1`` and ``view_2``, uint8 [batch, size, size, 3], and ``label``, int64
+      [batch], -1 for images without one; and, with ``on_device``, of the views' draws.
     """
-    size = data.resolved_image_size
-
-    def transform(example):
-        image = decode(example["image"])
-        views = {
-            f"view_{view}": random_view(
-                image, size, _view_seed(seed, view, example["position"]), augmentation
-            )
-            for view in (1, 2)
-        }
-        return {**views, "label": example["label"]}
-
-    stream = _training_stream(source, data, seed, start_step * batch_size, None)
-    return _batched(stream, transform, batch_size, part)
+    stream = _stream(source, data, seed, start_step * batch_size, None, unlabelled)
+    size, views = data.resolved_image_size, {"view_1": 1, "view_2": 2}
+    return _view_batches(
+        stream, views, size, augmentation, batch_size, seed, part, on_device,
+        source.num_classes, UNLABELLED,
+    )  # fmt: skip
 
 
 def training_batches(
@@ -151,6 +282,8 @@ def training_batches(
     ids: Optional[List[str]] = None,
     draw: int = 1,
     part: Part = WHOLE,
+    unlabelled: Optional[Source] = None,
+    on_device: bool = False,
 ) -> tf.data.Dataset:
     """Endless batches of one view of each image.
 
@@ -164,19 +297,19 @@ def training_batches(
       ids: the examples to use; None is all.
       draw: 1 or 2; streams of one seed that are drawn side by side take different ones.
       part: the part of each batch to make.
+      unlabelled: further images, mixed evenly with those of the source.
+      on_device: as in :func:`contrastive_batches`.
 
     Returns:
-      Dicts of ``image``, float32 [batch, size, size, 3], and ``label``, int64 [batch].
+      Dicts of ``image``, uint8 [batch, size, size, 3], and ``label``, int64 [batch], -1 for images
+      without one; and, with ``on_device``, of the images' draws.
     """
-    size = data.resolved_image_size
-
-    def transform(example):
-        view_seed = _view_seed(seed, draw, example["position"])
-        image = random_view(decode(example["image"]), size, view_seed, augmentation)
-        return {"image": image, "label": example["label"]}
-
-    stream = _training_stream(source, data, seed, start_step * batch_size, ids)
-    return _batched(stream, transform, batch_size, part)
+    stream = _stream(source, data, seed, start_step * batch_size, ids, unlabelled)
+    size, views = data.resolved_image_size, {"image": draw}
+    return _view_batches(
+        stream, views, size, augmentation, batch_size, seed, part, on_device,
+        source.num_classes, 0 if unlabelled is None else UNLABELLED,
+    )  # fmt: skip
 
 
 def evaluation_batches(
@@ -204,10 +337,11 @@ def evaluation_batches(
         return {**example, "position": position, "weight": weight}
 
     def transform(example):
-        image = evaluation_view(decode(example["image"]), size)
-        return {"image": image, "label": example["label"], "weight": example["weight"]}
+        image = evaluation_view(decode(read(example)["image"]), size)
+        label = _checked_label(example, source.num_classes, 0)
+        return {"image": image, "label": label, "weight": example["weight"]}
 
-    examples = source.examples(split)
+    examples = source.index(split)
     filling = examples.take(1).repeat()
     weighted = tf.data.Dataset.zip((examples, tf.data.Dataset.from_tensors(1.0).repeat()))
     weighted = weighted.concatenate(
@@ -215,4 +349,4 @@ def evaluation_batches(
     )
     stream = weighted.take(steps * batch_size).enumerate()
     stream = stream.map(lambda position, pair: numbered(position, *pair))
-    return _batched(stream, transform, batch_size, part)
+    return _batched(stream, transform, batch_size, part).prefetch(tf.data.AUTOTUNE)

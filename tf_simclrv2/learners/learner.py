@@ -1,8 +1,9 @@
 """What the three learners share: one optimization step and the metrics of it."""
 
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
-from tf_simclrv2.config import OptimizationConfig
+from tf_simclrv2.config import AugmentationConfig, OptimizationConfig
+from tf_simclrv2.data.augmentation import ready_for_network
 from tf_simclrv2.keras2 import keras, tf
 from tf_simclrv2.networks.network import Network, variable_roles
 from tf_simclrv2.optimization.optimizers import weight_decay_loss
@@ -26,6 +27,8 @@ class Learner(keras.Model):
         self.network = network
         self.optimization = optimization
         self.roles = variable_roles(network)
+        # How views are distorted that come with draws, which the pipeline left to the device.
+        self.augmentation: Optional[AugmentationConfig] = None
         names = ("loss", "weight_decay", *self.logged)
         self._means = {name: keras.metrics.Mean(name) for name in names}
 
@@ -41,8 +44,11 @@ class Learner(keras.Model):
     def train_step(self, batch: Dict[str, tf.Tensor]) -> Dict[str, tf.Tensor]:
         """One step of optimization; returns the means since metrics were last reset.
 
+        Images of type uint8 are made float, see :func:`ready_for_network`.
+
         With several replicas a batch is this replica's part, and gradients are summed over them.
         """
+        batch = ready_for_network(batch, self.augmentation)
         total = [None] * len(self.network.trainable_variables)
         for part in _split(batch, self.optimization.gradient_accumulation_steps):
             # One part after the other, or they would be in memory at the same time.

@@ -3,19 +3,17 @@
 from typing import Dict, Tuple
 
 from tf_simclrv2.config import ContrastiveConfig, OptimizationConfig
-from tf_simclrv2.evaluation.metrics import top_1_accuracy
 from tf_simclrv2.keras2 import tf
 from tf_simclrv2.learners.learner import Learner
 from tf_simclrv2.networks.network import Network
 from tf_simclrv2.objectives.contrastive import ContrastiveLoss, nt_xent
-from tf_simclrv2.objectives.distillation import cross_entropy
 
 
 class Pretrainer(Learner):
     """Pulls two views of an image together and pushes the views of other images away.
 
     A batch is a dict of ``view_1`` and ``view_2``, float [batch, height, width, 3] in [0, 1], and,
-    for the linear probe, ``label``, int [batch].
+    for the linear probe, ``label``, int [batch], below 0 for images without a label.
 
     Args:
       network: encoder and projection head; a classifier head is trained as a linear probe.
@@ -66,8 +64,19 @@ class Pretrainer(Learner):
         loss = contrast.loss
         if "logits" in outputs:
             labels = tf.concat([batch["label"], batch["label"]], axis=0)
-            supervised_loss = cross_entropy(labels, outputs["logits"])
-            logged["supervised_loss"] = supervised_loss
-            logged["supervised_accuracy"] = top_1_accuracy(labels, outputs["logits"])
+            logits = tf.cast(outputs["logits"], tf.float32)
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.maximum(labels, 0), logits)
+            right = tf.argmax(logits, axis=-1, output_type=labels.dtype) == labels
+            logged["supervised_loss"] = supervised_loss = _mean_of_labelled(losses, labels)
+            logged["supervised_accuracy"] = _mean_of_labelled(tf.cast(right, tf.float32), labels)
             loss += supervised_loss
         return loss, logged
+
+
+def _mean_of_labelled(values, labels):
+    """The mean over those with a label, so scaled that the mean over replicas is the global one."""
+    labelled = tf.cast(labels >= 0, tf.float32)
+    context, count = tf.distribute.get_replica_context(), tf.reduce_sum(labelled)
+    if context.num_replicas_in_sync > 1:
+        count = context.all_reduce(tf.distribute.ReduceOp.MEAN, count)
+    return tf.math.divide_no_nan(tf.reduce_sum(values * labelled), count)

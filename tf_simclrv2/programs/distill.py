@@ -53,6 +53,7 @@ def run(values: Dict[str, Any]) -> None:
     chosen = None
     if needs_labels:
         chosen = training.labelled_ids(source, config.data.train_split, config.labels)
+    beside = training.open_beside(config)
     directory = RunDirectory(config.run.model_dir, writable=is_chief(strategy))
     directory.begin("distill", config, source.class_names or teacher_classes, names_known)
     training.write_labelled(directory, source, chosen)
@@ -70,21 +71,18 @@ def run(values: Dict[str, Any]) -> None:
         config.run.seed,
     )
 
-    def batches_from(step: int, part: Part = WHOLE) -> tf.data.Dataset:
-        unlabelled = training_batches(*arguments, start_step=step, part=part)
-        if not needs_labels:
-            return unlabelled.map(lambda batch: {"image": batch["image"]})
-        ids = None if chosen is None else list(chosen)
-        labelled = training_batches(*arguments, start_step=step, ids=ids, draw=2, part=part)
-        return tf.data.Dataset.zip((unlabelled, labelled)).map(
-            lambda unlabelled, labelled: {
-                "image": unlabelled["image"],
-                "labelled_image": labelled["image"],
-                "label": labelled["label"],
-            }
-        )
+    on_device = training.augments_on_device(config, strategy)
 
-    num_examples = source.num_examples(config.data.train_split)
+    def batches_from(step: int, part: Part = WHOLE) -> tf.data.Dataset:
+        how = {"start_step": step, "part": part, "on_device": on_device}
+        images = training_batches(*arguments, unlabelled=beside, **how).map(_without_labels)
+        if not needs_labels:
+            return images
+        ids = None if chosen is None else list(chosen)
+        labelled = training_batches(*arguments, ids=ids, draw=2, **how).map(_named_labelled)
+        return tf.data.Dataset.zip((images, labelled)).map(lambda one, other: {**one, **other})
+
+    num_examples = training.num_examples(source, config, beside)
     training.train_and_evaluate(
         directory,
         config,
@@ -95,6 +93,14 @@ def run(values: Dict[str, Any]) -> None:
         num_examples,
         shown="distillation_loss",
     )
+
+
+def _without_labels(batch):
+    return {name: value for name, value in batch.items() if name != "label"}
+
+
+def _named_labelled(batch):
+    return {name.replace("image", "labelled_image"): value for name, value in batch.items()}
 
 
 def _some(names) -> str:

@@ -79,6 +79,7 @@ def run(values: Dict[str, Any]) -> None:
             step,
             ids,
             part=part,
+            on_device=training.augments_on_device(config, strategy),
         )
 
     num_examples = source.num_examples(config.data.train_split) if ids is None else len(ids)

@@ -10,6 +10,7 @@ from tf_simclrv2.config import ConfigError
 from tf_simclrv2.programs import command_line
 
 COMMANDS = {
+    "views": config.ViewsConfig,
     "pretrain": config.PretrainConfig,
     "finetune": config.FinetuneConfig,
     "distill": config.DistillConfig,

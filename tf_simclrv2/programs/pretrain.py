@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any, Dict
 
 from tf_simclrv2.config import PretrainConfig, refuse
+from tf_simclrv2.data.augmentation import ready_for_network
 from tf_simclrv2.data.pipeline import WHOLE, Part, contrastive_batches
 from tf_simclrv2.keras2 import keras, tf
 from tf_simclrv2.learners.memory import PretrainerWithMemory
@@ -28,7 +29,8 @@ def run(values: Dict[str, Any]) -> None:
     config = command_line.build(PretrainConfig, values)
     strategy = training.begin_devices(config)
     source, config = training.prepare_data(config)
-    num_examples = source.num_examples(config.data.train_split)
+    unlabelled = training.open_beside(config)
+    num_examples = training.num_examples(source, config, unlabelled)
     batch_size = config.optimization.train_batch_size
     if batch_size > num_examples:
         raise refuse(
@@ -66,10 +68,12 @@ def run(values: Dict[str, Any]) -> None:
             config.run.seed,
             step,
             part,
+            unlabelled,
+            training.augments_on_device(config, strategy),
         )
 
     if directory.writable and config.run.mode != "eval":
-        _draw_views(directory, batches_from(0))
+        _draw_views(directory, ready_for_network(next(iter(batches_from(0))), config.augmentation))
     training.train_and_evaluate(
         directory,
         config,
@@ -82,9 +86,8 @@ def run(values: Dict[str, Any]) -> None:
     )
 
 
-def _draw_views(directory: RunDirectory, batches: tf.data.Dataset) -> None:
+def _draw_views(directory: RunDirectory, batch: Dict[str, tf.Tensor]) -> None:
     """Writes pairs of views to TensorBoard, so that people look at what they train on."""
-    batch = next(iter(batches))
     pairs = tf.concat([batch["view_1"], batch["view_2"]], axis=2)
     with tf.summary.create_file_writer(directory.file("events")).as_default():
         tf.summary.image("views", pairs, step=0, max_outputs=_PAIRS_SHOWN)

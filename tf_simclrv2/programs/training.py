@@ -4,9 +4,9 @@ import dataclasses
 from typing import Any, Callable, Dict, Optional, Tuple
 
 from tf_simclrv2.config import ConfigError, DataConfig, LabelsConfig, refuse
-from tf_simclrv2.data.labels import choose_labelled
-from tf_simclrv2.data.pipeline import Part, evaluation_batches
-from tf_simclrv2.data.sources import Source, open_source
+from tf_simclrv2.data.labels import choose_labelled, find_listed, read_subset
+from tf_simclrv2.data.pipeline import Part, bad_label, evaluation_batches
+from tf_simclrv2.data.sources import Source, open_source, open_unlabelled
 from tf_simclrv2.evaluation.metrics import evaluate_classifier
 from tf_simclrv2.keras2 import tf
 from tf_simclrv2.learners.learner import Learner
@@ -18,6 +18,7 @@ from tf_simclrv2.runtime.strategy import (
     check_batch,
     describe,
     distribute,
+    has_accelerator,
     is_chief,
     jit_compile,
     open_strategy,
@@ -52,8 +53,39 @@ def prepare_data(config: Any) -> Tuple[Source, Any]:
     )
 
 
+def open_beside(config: Any) -> Optional[Source]:
+    """Opens the images without labels that a config asks for beside its data set, if any.
+
+    Raises:
+      ConfigError: there are none.
+    """
+    directory = config.unlabelled.unlabeled_data_dir
+    return open_unlabelled(directory, config.data) if directory else None
+
+
+def num_examples(source: Source, config: Any, beside: Optional[Source] = None) -> int:
+    """Images in an epoch: those of the training split and, if given, those beside them."""
+    count = source.num_examples(config.data.train_split)
+    return count + (beside.num_examples("train") if beside else 0)
+
+
+def augments_on_device(config: Any, strategy: tf.distribute.Strategy) -> bool:
+    """Whether the learner is to distort views, see ``augment_on``."""
+    if config.augmentation.augment_on == "auto":
+        return has_accelerator(strategy)
+    return config.augmentation.augment_on == "device"
+
+
 # What a later step of the method takes over from the run that it starts from.
-_INHERITED_DATA = ("dataset", "data_dir", "image_size", "train_split", "eval_split")
+_INHERITED_DATA = (
+    "dataset",
+    "data_dir",
+    "image_size",
+    "train_split",
+    "eval_split",
+    "holdout_fraction",
+    "holdout_seed",
+)
 
 
 def inherited_data(values: Dict[str, Any], data: DataConfig) -> Dict[str, Any]:
@@ -83,10 +115,15 @@ def labelled_ids(source: Source, split: str, labels: LabelsConfig) -> Optional[D
     """
     if labels.is_everything:
         return None
-    undecoded = source.examples(split).map(lambda example: (example["id"], example["label"]))
-    examples = [(str(i.decode()), int(label)) for i, label in undecoded.as_numpy_iterator()]
-    chosen = choose_labelled([label for _, label in examples], source.class_names, labels)
-    return dict(examples[index] for index in chosen)
+    columns = source.index(split).map(lambda each: (each["id"], each["label"], each["file_name"]))
+    ids, classes, file_names = zip(*columns.as_numpy_iterator())
+    ids, file_names = ([name.decode() for name in names] for names in (ids, file_names))
+    if labels.label_subset_file:
+        names = read_subset(labels.label_subset_file)
+        chosen = find_listed(ids, file_names, classes, source.class_names, names, labels)
+    else:
+        chosen = choose_labelled(classes, source.class_names, labels)
+    return {ids[index]: int(classes[index]) for index in chosen}
 
 
 def write_labelled(run: RunDirectory, source: Source, chosen: Optional[Dict[str, int]]) -> None:
@@ -144,6 +181,7 @@ def train_and_evaluate(
     """
     schedule = build_schedule(config.optimization, num_examples)
     learner.network.encoder.rematerialize = config.devices.rematerialize
+    learner.augmentation = config.augmentation
     with strategy.scope():
         learner.compile(
             optimizer=build_optimizer(config.optimization, schedule, learner.roles),
@@ -190,6 +228,8 @@ def _fit(run, strategy, learner, batches_from, total, shown, log, save) -> None:
         if not several:
             save.on_train_end()
         raise
+    except tf.errors.InvalidArgumentError as error:
+        raise _refused_label(run, error) or error from error
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError,
             tf.errors.DeadlineExceededError, tf.errors.InternalError) as error:  # fmt: skip
         if not several:
@@ -201,6 +241,11 @@ def _fit(run, strategy, learner, batches_from, total, shown, log, save) -> None:
         ) from error
     finally:
         progress.close()
+
+
+def _refused_label(run: RunDirectory, error: tf.errors.InvalidArgumentError):
+    said = bad_label(error)
+    return said and ConfigError(f"{run.path}: in the run's data set, {said}.")
 
 
 def evaluate(
@@ -224,7 +269,10 @@ def evaluate(
     batches = distribute(
         strategy, lambda part: evaluation_batches(source, data, data.eval_split, part)
     )
-    metrics = evaluate_classifier(network, batches, strategy)
+    try:
+        metrics = evaluate_classifier(network, batches, strategy)
+    except tf.errors.InvalidArgumentError as error:
+        raise _refused_label(run, error) or error from error
     result = {
         **metrics,
         "step": step,

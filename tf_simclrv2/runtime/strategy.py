@@ -44,7 +44,7 @@ def open_strategy(devices: DevicesConfig) -> tf.distribute.Strategy:
     return tf.distribute.get_strategy()
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _mirrored(names: Tuple[str, ...]) -> tf.distribute.Strategy:
     # One for a process: each numbers its exchanges from 100 on, and those of a second one are taken
     # for the first one's with the same number, of other shapes.
@@ -192,6 +192,12 @@ def distribute(
     )
 
 
+def has_accelerator(strategy: tf.distribute.Strategy) -> bool:
+    """Whether GPUs or TPUs compute."""
+    is_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
+    return is_tpu or bool(tf.config.list_physical_devices("GPU"))
+
+
 def jit_compile(devices: DevicesConfig, strategy: tf.distribute.Strategy) -> bool:
     """Whether to compile training steps with XLA.
 
@@ -210,7 +216,7 @@ def jit_compile(devices: DevicesConfig, strategy: tf.distribute.Strategy) -> boo
             "compile their exchange outside of TPUs",
         )
     if devices.jit_compile == "auto":
-        return single and bool(tf.config.list_physical_devices("GPU"))
+        return single and has_accelerator(strategy)
     return devices.jit_compile == "true"
 
 

@@ -1,0 +1,231 @@
+"""Examples per second that the input pipeline makes, in parts, beside the paper's own pipeline.
+
+Run from the project's root; it takes about a quarter of an hour on two cores:
+
+  python -m benchmarks.input_pipeline --simclr=PATH
+
+PATH is a checkout of google-research/simclr, whose tf2/data_util.py is measured in turns with ours,
+on the same images; without it only ours is. An example is an image with its two views. Images are
+cut out of the two photographs that scikit-learn ships and kept encoded in memory: JPEGs of 500x375
+pixels for 224 pixels, and JPEGs of 96x96 and PNGs of 32x32 for these sizes. Each size and number of
+processors has a process of its own.
+"""
+
+import argparse
+import functools
+import itertools
+import multiprocessing
+import os
+import statistics
+import sys
+import tempfile
+import time
+from typing import Callable, Dict, List
+
+_SHAPES = {32: (32, 32, "PNG"), 96: (96, 96, "JPEG"), 224: (375, 500, "JPEG")}
+_BATCHES = {32: 256, 96: 128, 224: 64}
+_NUM_IMAGES = 256
+
+
+def write_images(folder: str, size: int) -> None:
+    """Writes images for views of ``size`` pixels as ``folder/class/file``."""
+    import numpy as np
+    from PIL import Image
+    from sklearn.datasets import load_sample_images
+
+    height, width, kind = _SHAPES[size]
+    random = np.random.RandomState(0)
+    photographs = load_sample_images().images
+    for number in range(_NUM_IMAGES):
+        photograph = photographs[number % 2]
+        # A part of three quarters to all of the photograph, in the shape wanted.
+        scale = random.uniform(0.75, 1) * min(
+            photograph.shape[0] / height, photograph.shape[1] / width
+        )
+        rows, columns = int(height * scale), int(width * scale)
+        top = random.randint(photograph.shape[0] - rows + 1)
+        left = random.randint(photograph.shape[1] - columns + 1)
+        image = Image.fromarray(photograph[top : top + rows, left : left + columns])
+        path = os.path.join(folder, str(number % 2))
+        os.makedirs(path, exist_ok=True)
+        image.resize((width, height), Image.Resampling.LANCZOS).save(
+            os.path.join(path, f"{number}.{kind.lower()}"), quality=90
+        )
+
+
+def our_parts(source, data, batch: int) -> Dict[str, Callable]:
+    """Our data sets by the name of the part of the work that they do, of examples in batches."""
+    from tf_simclrv2.config import AugmentationConfig
+    from tf_simclrv2.data import pipeline
+    from tf_simclrv2.data.augmentation import DRAWS, distort, ready_for_network
+    from tf_simclrv2.data.sources import decode
+    from tf_simclrv2.keras2 import tf
+
+    size = data.resolved_image_size
+    encoded = list(source.examples("train").as_numpy_iterator())
+    images = tf.data.Dataset.from_tensor_slices([example["image"] for example in encoded])
+    images = images.repeat()
+
+    def batched(dataset):
+        return dataset.batch(batch, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+
+    def views(augmentation, on_device=False):
+        batches = pipeline.contrastive_batches(
+            source, data, augmentation, batch, seed=0, on_device=on_device
+        )
+        return batches if on_device else batches.map(ready_for_network).prefetch(tf.data.AUTOTUNE)
+
+    def two_crops(content):
+        image = decode(content)
+        shape = tf.shape(image)
+        crops = [
+            tf.image.crop_to_bounding_box(image, 0, 0, shape[0] * 3 // 4, shape[1] * 3 // 4)
+        ] * 2
+        return [tf.image.resize(crop, [size, size], "bicubic") for crop in crops]
+
+    sharp, yiq = AugmentationConfig(use_blur=False), AugmentationConfig(color_space="yiq")
+    first = next(iter(views(AugmentationConfig(), on_device=True)))
+    inputs = [(first[name], first[name + DRAWS]) for name in ("view_1", "view_2")]
+
+    def on_device(config):
+        compiled = tf.function(functools.partial(distort, config=config), jit_compile=True)
+        return lambda: (list(itertools.starmap(compiled, inputs)) for _ in itertools.count())
+
+    def count_bytes(content):
+        return tf.reduce_sum(tf.shape(decode(content)))
+
+    return {
+        "decoder alone": lambda: batched(images.map(count_bytes, tf.data.AUTOTUNE)),
+        "decoder and two crops": lambda: batched(images.map(two_crops, tf.data.AUTOTUNE)),
+        "host: crop and flip": lambda: views(sharp, on_device=True),
+        "host: and colour": lambda: views(sharp),
+        "host: and colour and blur": lambda: views(AugmentationConfig()),
+        "host: and colour in YIQ and blur": lambda: views(yiq),
+        "device part on this CPU": on_device(AugmentationConfig()),
+    }
+
+
+def their_parts(path: str, source, size: int, batch: int) -> Dict[str, Callable]:
+    """The data sets of google-research/simclr, see :func:`our_parts`."""
+    from tf_simclrv2.keras2 import tf
+
+    sys.path.insert(0, os.path.join(path, "tf2"))
+    import data_util
+
+    encoded = [example["image"] for example in source.examples("train").as_numpy_iterator()]
+    images = tf.data.Dataset.from_tensor_slices(encoded).repeat()
+
+    def two_views(image):
+        return tuple(
+            data_util.preprocess_image(
+                image, size, size, is_training=True, color_jitter_strength=1.0
+            )
+            for _ in range(2)
+        )
+
+    def decode(content):
+        return tf.io.decode_image(content, channels=3, expand_animations=False)
+
+    def batches():
+        decoded = images.map(decode, num_parallel_calls=tf.data.AUTOTUNE)
+        decoded = decoded.shuffle(batch * (50 if size <= 32 else 10))
+        return decoded.map(two_views, num_parallel_calls=tf.data.AUTOTUNE).batch(batch, True)
+
+    def blurred(*views):
+        return data_util.batch_random_blur(list(views), size, size)
+
+    return {
+        "theirs, without blur": lambda: batches().prefetch(tf.data.AUTOTUNE),
+        "theirs, with blur": lambda: batches().map(blurred, tf.data.AUTOTUNE).prefetch(1),
+    }
+
+
+def _rate(batches, batch: int, warmup: float, seconds: float) -> float:
+    """Examples per second, in batches that arrive between ``warmup`` and as long again as told."""
+    iterator = iter(batches)
+    begin = time.perf_counter()
+    while time.perf_counter() - begin < warmup:
+        next(iterator)
+    next(iterator)
+    start, count = time.perf_counter(), 0
+    while time.perf_counter() - start < seconds or count < 2:
+        next(iterator)
+        count += 1
+    return count * batch / (time.perf_counter() - start)
+
+
+def measure(folder: str, size: int, cores: int, simclr: str, seconds: float, rounds: int) -> Dict:
+    """Measures all parts in turns.
+
+    Args:
+      folder: the images.
+      size: of the views, in pixels.
+      cores: processors to use.
+      simclr: the checkout of google-research/simclr, or empty.
+      seconds: how long to measure, and before that to warm up.
+      rounds: how often.
+
+    Returns:
+      Lists of examples per second by part.
+    """
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+    from tf_simclrv2.config import DataConfig
+    from tf_simclrv2.data.sources import open_source
+
+    data = DataConfig(
+        dataset="folder", data_dir=folder, image_size=size, holdout_fraction=0, cache_dataset=True
+    )
+    source, batch = open_source(data), _BATCHES[size]
+    parts = our_parts(source, data, batch)
+    if simclr:
+        parts.update(their_parts(simclr, source, size, batch))
+    rates: Dict[str, List[float]] = {name: [] for name in parts}
+    for _ in range(rounds):
+        for name, batches in parts.items():
+            rates[name].append(_rate(batches(), batch, seconds, seconds))
+    return rates
+
+
+def main() -> None:
+    """Prints a table for each size."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--simclr", default="", help="checkout of google-research/simclr")
+    parser.add_argument("--sizes", default="32,96,224", help="sizes of views in pixels")
+    parser.add_argument("--cores", default="1,2", help="numbers of processors")
+    parser.add_argument("--seconds", type=float, default=4.0, help="length of a measurement")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    cores = [int(number) for number in options.cores.split(",")]
+    for size in map(int, options.sizes.split(",")):
+        measured = []
+        with tempfile.TemporaryDirectory() as folder:
+            write_images(folder, size)
+            for number in cores:
+                with multiprocessing.get_context("spawn").Pool(1) as pool:
+                    measured.append(
+                        pool.apply(measure, (folder, size, number, options.simclr,
+                                             options.seconds, options.rounds))
+                    )  # fmt: skip
+        print(f"\n{size} pixels, examples of two views per second (medians of {options.rounds})\n")
+        print("| part |" + "".join(f" {number} cores |" for number in cores))
+        print("|---|" + "--:|" * len(cores))
+        for name in measured[0]:
+            print(f"| {name} |" + "".join(f" {statistics.median(m[name]):.0f} |" for m in measured))
+        for ours, other in (
+            ("host: and colour", "theirs, without blur"),
+            ("host: and colour and blur", "theirs, with blur"),
+            ("host: and colour", "decoder and two crops"),
+            ("host: and colour", "decoder alone"),
+        ):
+            if other in measured[0]:
+                # Pair by pair, each pair measured in the same round.
+                ratios = [[a / b for a, b in zip(m[ours], m[other])] for m in measured]
+                print(
+                    f"| {ours} / {other} |"
+                    + "".join(f" {statistics.median(pairs):.2f} |" for pairs in ratios),
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()

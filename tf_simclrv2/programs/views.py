@@ -1,0 +1,74 @@
+"""``views``: a picture of images beside their two views, to look at before training."""
+
+import itertools
+import os
+from typing import Any, Dict
+
+import numpy as np
+from PIL import Image
+
+from tf_simclrv2.config import ViewsConfig, refuse
+from tf_simclrv2.data.augmentation import resize
+from tf_simclrv2.data.pipeline import contrastive_batches, drawn_examples
+from tf_simclrv2.data.sources import decode, open_source
+from tf_simclrv2.keras2 import tf
+from tf_simclrv2.programs import command_line
+
+# Pixels between pictures, and the size up to which small ones are enlarged.
+_GAP = 4
+_SHOWN_SIZE = 96
+_PAIRS_IN_A_ROW = 4
+
+
+def run(values: Dict[str, Any]) -> None:
+    """Draws the grid.
+
+    Args:
+      values: the flags that were given.
+
+    Raises:
+      ConfigError: a setting that can't be used.
+    """
+    config = command_line.build(ViewsConfig, values)
+    wanted, size = config.views, config.data.resolved_image_size
+    folder = os.path.dirname(os.path.abspath(wanted.output))
+    if not os.path.isdir(folder):
+        raise refuse("output", wanted.output, f"the directory {folder} must exist")
+    source = open_source(config.data)
+    source.check_split(config.data.train_split, "train_split")
+    arguments = (source, config.data, config.augmentation, 1, wanted.seed)
+    # One by one, so that they are those of a run's first batch, whatever its size.
+    batches = itertools.islice(contrastive_batches(*arguments), wanted.num_images)
+    examples = itertools.islice(drawn_examples(source, config.data, wanted.seed), wanted.num_images)
+    cells = []
+    for batch, example in zip(batches, examples):
+        image = tf.saturate_cast(tf.round(resize(decode(example["image"]), size)), tf.uint8)
+        cells.append(np.stack([image, batch["view_1"][0], batch["view_2"][0]]))
+    Image.fromarray(grid(np.stack(cells))).save(wanted.output)
+    print(
+        f"{wanted.output}: {len(cells)} images of {source.name} {config.data.train_split}, each "
+        "with its two views to the right"
+    )
+
+
+def grid(cells: np.ndarray) -> np.ndarray:
+    """Lays images and their views out.
+
+    Args:
+      cells: uint8 [images, 3, size, size, 3]: image, first view, second view.
+
+    Returns:
+      uint8 [height, width, 3], small images enlarged.
+    """
+    times = max(1, _SHOWN_SIZE // cells.shape[2])
+    cells = cells.repeat(times, axis=2).repeat(times, axis=3)
+    size = cells.shape[2]
+    columns = min(_PAIRS_IN_A_ROW, len(cells))
+    rows = -(-len(cells) // columns)
+    step, width = size + _GAP, 3 * (size + _GAP) + 2 * _GAP
+    picture = np.full([rows * step + _GAP, columns * width, 3], 255, np.uint8)
+    for number, cell in enumerate(cells):
+        top, left = number // columns * step + _GAP, number % columns * width + _GAP
+        for place, view in enumerate(cell):
+            picture[top : top + size, left + place * step :][:, :size] = view
+    return picture
