@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tf_simclrv2.config import ConfigError, LabelsConfig
-from tf_simclrv2.data.labels import choose_labelled
+from tf_simclrv2.data.labels import choose_labelled, find_listed, read_subset
 
 NAMES = ["a", "b", "c", "d"]
 LABELS = np.random.RandomState(0).choice(4, 1000, p=[0.4, 0.3, 0.2, 0.1]).tolist()
@@ -67,3 +67,46 @@ def test_a_class_without_enough_examples_is_refused(labels, words):
     with pytest.raises(ConfigError) as error:
         choose_labelled(LABELS, NAMES, labels)
     assert all(word in str(error.value) for word in words)
+
+
+class TestList:
+    IDS = ("train/a/1.jpg", "train/b/1.jpg", "train/b/2.jpg", "train/a/3.jpg")
+    FILES = ("1.jpg", "1.jpg", "2.jpg", "3.jpg")
+    CLASSES = (0, 1, 1, 0)
+
+    def _find(self, *listed, classes=("a", "b")):
+        config = LabelsConfig(label_subset_file="list.txt")
+        return find_listed(self.IDS, self.FILES, self.CLASSES, classes, listed, config)
+
+    def test_examples_are_found_by_id_or_file_name(self):
+        assert self._find("3.jpg", "train/b/1.jpg", "2.jpg", "2.jpg") == [1, 2, 3]
+
+    @pytest.mark.parametrize(
+        ("listed", "words"),
+        [
+            (["1.jpg", "2.jpg"], "1.jpg is the name of 2 files; name them by their ids, such as "
+             "train/a/1.jpg"),
+            (["3.jpg", "4.jpg", "5.jpg"], "2 of its 3 names are no examples of the training split, "
+             "such as 4.jpg; ids look like train/a/1.jpg"),
+            (["3.jpg"], "leaves 1 of 2 classes empty (b)"),
+        ],
+    )  # fmt: skip
+    def test_what_can_not_be_used_is_refused(self, listed, words):
+        with pytest.raises(ConfigError) as error:
+            self._find(*listed)
+        assert str(error.value).startswith("--label_subset_file=list.txt: ")
+        assert words in str(error.value)
+
+    def test_the_first_column_of_a_file_is_read(self, tmp_path):
+        path = tmp_path / "list.txt"
+        path.write_text("n01_1.JPEG\n\ntrain/x y.jpg\tclass\n")
+        assert read_subset(str(path)) == ["n01_1.JPEG", "train/x y.jpg"]
+        path.write_text("\n")
+        for wrong in (path, tmp_path / "none.txt", tmp_path):
+            with pytest.raises(ConfigError, match="--label_subset_file="):
+                read_subset(str(wrong))
+
+    def test_it_stands_alone(self):
+        with pytest.raises(ConfigError, match=r"--label_subset_file=list\.txt: can't be combined"):
+            LabelsConfig(label_subset_file="list.txt", label_fraction=0.1)
+        assert not LabelsConfig(label_subset_file="list.txt").is_everything

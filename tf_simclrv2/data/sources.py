@@ -29,6 +29,7 @@ SHUFFLE_BUFFER = 10_000
 # Directories that are splits, not classes, where there is no other level.
 _SPLIT_NAMES = {"train", "training", "validation", "valid", "val", "test", "unlabeled"}
 _NAMES_SHOWN = 20
+_RETRIES = 4
 
 
 class Source(abc.ABC):
@@ -135,8 +136,11 @@ class TfdsSource(Source):
             self._prepare()
 
     def _prepare(self) -> None:
-        logging.getLogger("absl").setLevel(logging.ERROR)
+        for name in ("absl", "urllib3"):
+            logging.getLogger(name).setLevel(logging.ERROR)
         tfds.disable_progress_bar()
+        # Its ten retries would take minutes where there is no network.
+        tfds.core.download.downloader.MAX_RETRIES = _RETRIES
         try:
             self._builder.download_and_prepare()
         except Exception as error:
@@ -227,17 +231,16 @@ class FolderSource(Source):
             self._files = _grouped(files, split_of)
             return
         self.class_names = sorted({_class_of(file) for file in files})
-        if len(self.class_names) < 2:
-            raise self._refuse(
-                f"holds a single class, {self.class_names[0]}, but labels need two or more; images "
-                "without labels belong right into the directory"
-            )
-        class_depth = depth - 1
-        empty = [name for name in empty if name.count(os.sep) == class_depth]
+        empty = [name for name in empty if name.count(os.sep) == depth - 1]
         if empty:
             raise self._refuse(
                 f"has classes without an image ({', '.join(empty[:5])}); each must hold at least "
                 "one, or the directory be removed"
+            )
+        if len(self.class_names) < 2:
+            raise self._refuse(
+                f"holds a single class, {self.class_names[0]}, but labels need two or more; images "
+                "without labels belong right into the directory"
             )
         if depth == 2:
             self._files = _grouped(files, _top)
@@ -355,7 +358,7 @@ def _what_is_there(files: List[str], depths) -> str:
     if not files:
         return "it holds none"
     examples = [next(file for file in files if file.count(os.sep) == depth) for depth in depths]
-    return f"it holds {' and '.join(sorted(examples)[:3])}"
+    return f"it holds {' and '.join(examples[:3])}"
 
 
 def _shapes(root: str, files: List[str]) -> Dict[str, Tuple[int, int]]:

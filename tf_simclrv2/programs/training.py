@@ -204,7 +204,8 @@ def train_and_evaluate(
         manager = run.checkpoint_manager(checkpoint, config.run.keep_checkpoint_max)
         save = SaveCheckpoints(manager, checkpoint_steps, is_saved=latest is not None)
         _fit(run, strategy, learner, batches_from, schedule.total_steps, shown, log, save)
-    if config.run.mode != "train" and learner.network.supervised_head is not None:
+    classifies = learner.network.supervised_head is not None
+    if config.run.mode != "train" and classifies and source.num_classes:
         step = int(learner.optimizer.iterations.numpy())
         evaluate(run, strategy, learner.network, source, config.data, step)
 
