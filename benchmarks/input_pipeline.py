@@ -12,6 +12,7 @@ processors has a process of its own.
 """
 
 import argparse
+import dataclasses
 import functools
 import itertools
 import multiprocessing
@@ -20,11 +21,18 @@ import statistics
 import sys
 import tempfile
 import time
-from typing import Callable, Dict, List
+from typing import Callable, Dict, List, Tuple
 
 _SHAPES = {32: (32, 32, "PNG"), 96: (96, 96, "JPEG"), 224: (375, 500, "JPEG")}
 _BATCHES = {32: 256, 96: 128, 224: 64}
 _NUM_IMAGES = 256
+_HOST, _COMPLETE = "host: and flip, colour", "complete: and blur, float32"
+_COMPARED = (
+    (_HOST, "theirs, without blur"),
+    (_COMPLETE, "theirs, with blur"),
+    (_HOST, "decoder and two crops"),
+    (_HOST, "decoder alone"),
+)
 
 
 def write_images(folder: str, size: int) -> None:
@@ -70,10 +78,13 @@ def our_parts(source, data, batch: int) -> Dict[str, Callable]:
         return dataset.batch(batch, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
     def views(augmentation, on_device=False):
-        batches = pipeline.contrastive_batches(
+        return pipeline.contrastive_batches(
             source, data, augmentation, batch, seed=0, on_device=on_device
         )
-        return batches if on_device else batches.map(ready_for_network).prefetch(tf.data.AUTOTUNE)
+
+    def complete(augmentation):
+        ready = views(augmentation).map(ready_for_network, tf.data.AUTOTUNE)
+        return lambda: ready.prefetch(tf.data.AUTOTUNE)
 
     def two_crops(content):
         image = decode(content)
@@ -83,7 +94,8 @@ def our_parts(source, data, batch: int) -> Dict[str, Callable]:
         ] * 2
         return [tf.image.resize(crop, [size, size], "bicubic") for crop in crops]
 
-    sharp, yiq = AugmentationConfig(use_blur=False), AugmentationConfig(color_space="yiq")
+    sharp = AugmentationConfig(use_blur=False)
+    yiq = dataclasses.replace(sharp, color_space="yiq")
     first = next(iter(views(AugmentationConfig(), on_device=True)))
     inputs = [(first[name], first[name + DRAWS]) for name in ("view_1", "view_2")]
 
@@ -97,10 +109,10 @@ def our_parts(source, data, batch: int) -> Dict[str, Callable]:
     return {
         "decoder alone": lambda: batched(images.map(count_bytes, tf.data.AUTOTUNE)),
         "decoder and two crops": lambda: batched(images.map(two_crops, tf.data.AUTOTUNE)),
-        "host: crop and flip": lambda: views(sharp, on_device=True),
-        "host: and colour": lambda: views(sharp),
-        "host: and colour and blur": lambda: views(AugmentationConfig()),
-        "host: and colour in YIQ and blur": lambda: views(yiq),
+        "host: decode, crop, resize": lambda: views(sharp, on_device=True),
+        _HOST: lambda: views(sharp),
+        "host: and flip, colour in YIQ": lambda: views(yiq),
+        _COMPLETE: complete(AugmentationConfig()),
         "device part on this CPU": on_device(AugmentationConfig()),
     }
 
@@ -140,18 +152,18 @@ def their_parts(path: str, source, size: int, batch: int) -> Dict[str, Callable]
     }
 
 
-def _rate(batches, batch: int, warmup: float, seconds: float) -> float:
-    """Examples per second, in batches that arrive between ``warmup`` and as long again as told."""
+def _rate(batches, batch: int, warmup: float, seconds: float) -> Tuple[float, float]:
+    """Examples per second, and per second of processor time, from the end of the warmup on."""
     iterator = iter(batches)
     begin = time.perf_counter()
     while time.perf_counter() - begin < warmup:
         next(iterator)
     next(iterator)
-    start, count = time.perf_counter(), 0
+    start, worked, count = time.perf_counter(), time.process_time(), 0
     while time.perf_counter() - start < seconds or count < 2:
         next(iterator)
-        count += 1
-    return count * batch / (time.perf_counter() - start)
+        count += batch
+    return count / (time.perf_counter() - start), count / (time.process_time() - worked)
 
 
 def measure(folder: str, size: int, cores: int, simclr: str, seconds: float, rounds: int) -> Dict:
@@ -166,7 +178,7 @@ def measure(folder: str, size: int, cores: int, simclr: str, seconds: float, rou
       rounds: how often.
 
     Returns:
-      Lists of examples per second by part.
+      Lists of examples per second, and per second of processor time, by part.
     """
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
     from tf_simclrv2.config import DataConfig
@@ -179,7 +191,7 @@ def measure(folder: str, size: int, cores: int, simclr: str, seconds: float, rou
     parts = our_parts(source, data, batch)
     if simclr:
         parts.update(their_parts(simclr, source, size, batch))
-    rates: Dict[str, List[float]] = {name: [] for name in parts}
+    rates: Dict[str, List[Tuple[float, float]]] = {name: [] for name in parts}
     for _ in range(rounds):
         for name, batches in parts.items():
             rates[name].append(_rate(batches(), batch, seconds, seconds))
@@ -206,25 +218,28 @@ def main() -> None:
                         pool.apply(measure, (folder, size, number, options.simclr,
                                              options.seconds, options.rounds))
                     )  # fmt: skip
-        print(f"\n{size} pixels, examples of two views per second (medians of {options.rounds})\n")
-        print("| part |" + "".join(f" {number} cores |" for number in cores))
-        print("|---|" + "--:|" * len(cores))
-        for name in measured[0]:
-            print(f"| {name} |" + "".join(f" {statistics.median(m[name]):.0f} |" for m in measured))
-        for ours, other in (
-            ("host: and colour", "theirs, without blur"),
-            ("host: and colour and blur", "theirs, with blur"),
-            ("host: and colour", "decoder and two crops"),
-            ("host: and colour", "decoder alone"),
-        ):
-            if other in measured[0]:
-                # Pair by pair, each pair measured in the same round.
-                ratios = [[a / b for a, b in zip(m[ours], m[other])] for m in measured]
-                print(
-                    f"| {ours} / {other} |"
-                    + "".join(f" {statistics.median(pairs):.2f} |" for pairs in ratios),
-                    flush=True,
-                )
+        _print_table(size, cores, measured)
+
+
+def _print_table(size: int, cores: List[int], measured: List[Dict]) -> None:
+    print(f"\n{size} pixels, examples of two views a second; in brackets, of processor time\n")
+    print("| part |" + "".join(f" {number} cores |" for number in cores))
+    print("|---|" + "--:|" * len(cores))
+
+    def row(name, cells, digits):
+        texts = [f" {wall:.{digits}f} ({processor:.{digits}f}) |" for wall, processor in cells]
+        print(f"| {name} |" + "".join(texts), flush=True)
+
+    for name in measured[0]:
+        row(name, [[statistics.median(kind) for kind in zip(*m[name])] for m in measured], 0)
+    for ours, other in _COMPARED:
+        if other in measured[0]:
+            # Pair by pair, each measured in the same round.
+            pairs = [
+                [(a / b, c / d) for (a, c), (b, d) in zip(m[ours], m[other])] for m in measured
+            ]
+            medians = [[statistics.median(kind) for kind in zip(*pair)] for pair in pairs]
+            row(f"{ours} / {other}", medians, 2)
 
 
 if __name__ == "__main__":

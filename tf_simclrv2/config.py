@@ -275,8 +275,8 @@ class AugmentationConfig:
 
     @property
     def distorts(self) -> bool:
-        """Whether views are distorted beyond crop and flip."""
-        return self.color_jitter_strength > 0 or self.use_blur
+        """Whether views are distorted beyond the crop."""
+        return self.use_flip or self.color_jitter_strength > 0 or self.use_blur
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,6 +5,7 @@ of their binomial, and means to five standard errors; seeds are fixed, so no tes
 """
 
 import colorsys
+import dataclasses
 import io
 import itertools
 import types
@@ -17,6 +18,7 @@ from sklearn.datasets import load_sample_image
 from tests.reference import deviation, figures
 from tf_simclrv2.config import AugmentationConfig, DataConfig
 from tf_simclrv2.data.augmentation import (
+    SMALLEST_PARTLY_DECODED,
     blur_by_products,
     blur_by_shifts,
     center_crop,
@@ -119,7 +121,7 @@ class TestRandomCrop:
 
         def corners(seed):
             begin, size = random_window(tf.constant([height, width, 3]), seed, **settings)
-            return tf.concat([begin, begin + size], 0)
+            return tf.concat([begin[:2], (begin + size)[:2]], 0)
 
         return _draws(corners, tf.int32)
 
@@ -179,59 +181,58 @@ def _encoded(kind, **arguments):
 
 class TestCropViews:
     SEEDS = tf.constant([[3, 7], [3, 8], [4, 7]], tf.int64)
-    PLAIN = AugmentationConfig(use_flip=False)
 
+    @pytest.mark.parametrize("size", [24, SMALLEST_PARTLY_DECODED])
     @pytest.mark.parametrize(
         ("kind", "tolerance"), [("PNG", 0), ("BMP", 0), ("GIF", 0), ("JPEG", 2)]
     )
-    def test_views_are_windows_of_the_image_resized(self, kind, tolerance):
-        """Of a JPEG only a part is decoded, so that colours at its border may differ a little."""
+    def test_views_are_windows_of_the_image_resized(self, kind, tolerance, size):
+        """Of a large JPEG only a part is decoded, so that its border may differ a little."""
         content, image = _encoded(kind)
-        views, _ = crop_views(content, 24, tf.unstack(self.SEEDS), self.PLAIN)
+        views = crop_views(content, size, self.SEEDS, AugmentationConfig())
+        assert views.dtype == tf.uint8 and views.shape == (3, size, size, 3)
         for view, seed in zip(views, self.SEEDS):
-            (top, left), (height, width) = random_window(tf.shape(image), seed)
+            (top, left, _), (height, width, _) = random_window(tf.shape(image), seed)
             window = tf.cast(image[top : top + height, left : left + width], tf.float32)
-            expected = np.clip(tf.image.resize(window, [24, 24], "bicubic"), 0, 255)
-            assert view.dtype == tf.uint8 and view.shape == (24, 24, 3)
+            expected = np.clip(tf.image.resize(window, [size, size], "bicubic"), 0, 255)
             difference = np.abs(view.numpy() - expected)
             assert difference.max() <= 0.5 + 1e-3 + tolerance
             assert difference.mean() < 0.3
 
     def test_without_a_crop_the_whole_image_is_resized(self):
         content, image = _encoded("PNG")
-        config = AugmentationConfig(use_flip=False, use_crop=False)
-        views, _ = crop_views(content, 20, tf.unstack(self.SEEDS), config)
+        views = crop_views(content, 20, self.SEEDS, AugmentationConfig(use_crop=False))
         expected = tf.image.resize(image, [20, 20], "bicubic")
+        assert len(views) == 3
         for view in views:
             np.testing.assert_allclose(view, np.clip(expected, 0, 255), atol=0.501)
 
-    def test_half_of_the_views_are_flipped(self):
-        pixels = np.random.RandomState(8).randint(0, 256, (4, 4, 3)).astype(np.uint8)
-        content = tf.io.encode_png(pixels)
-        config = AugmentationConfig(use_crop=False)
-        views = _draws(lambda seed: crop_views(content, 4, [seed], config)[0][0], tf.uint8)
-        flipped = (views == pixels[:, ::-1]).all((1, 2, 3))
-        assert (flipped | (views == pixels).all((1, 2, 3))).all()
-        _assert_probability(flipped, 0.5)
-
-    def test_a_seed_draws_the_same_whatever_was_drawn_before(self):
+    def test_a_seed_makes_the_same_crop_whatever_was_drawn_before(self):
         content, _ = _encoded("PNG")
-        before = crop_views(content, 8, tf.unstack(self.SEEDS), AugmentationConfig())
+        before = crop_views(content, 8, self.SEEDS, AugmentationConfig())
         tf.random.set_seed(1234)
         tf.random.uniform([3])
-        after = crop_views(content, 8, tf.unstack(self.SEEDS)[1:], AugmentationConfig())
-        for one, other in zip(before, after):
-            np.testing.assert_array_equal(one[1:], other)
+        after = crop_views(content, 8, self.SEEDS[1:], AugmentationConfig())
+        np.testing.assert_array_equal(before[1:], after)
 
-    def test_draws_are_independent_of_each_other_and_of_neighbouring_seeds(self):
-        """Neighbouring seeds are those of views and of steps."""
-        draws = _draws(draw, tf.float32)
-        others = [
-            _draws(lambda seed, by=by: draw(seed + by), tf.float32) for by in ([0, 1], [1, 0])
-        ]
-        correlations = np.corrcoef(np.concatenate([draws, *others], axis=1).T)
-        # Some 700 of them: six standard deviations.
-        assert np.abs(correlations - np.eye(len(correlations))).max() < 6 / np.sqrt(DRAWS)
+
+def _drawn(count=DRAWS, seed=5):
+    """Draws for ``count`` views, float32 [count, 13]."""
+    return draw(tf.constant([seed, 0], tf.int64), count)[1]
+
+
+def test_draws_are_independent_of_each_other_and_of_those_of_neighbouring_seeds():
+    """Neighbouring seeds are those of views, runs and blocks of steps."""
+    everything = []
+    for seed in ([5, 0], [6, 0], [5, 1], [4, 0]):
+        crops, draws = draw(tf.constant(seed, tf.int64), DRAWS)
+        assert len(np.unique(crops)) == 2 * DRAWS
+        everything += [crops.numpy() / 2.0**63, draws.numpy()]
+    for column in np.concatenate(everything, axis=1).T:
+        _assert_uniform(column, *((-1, 1) if column.min() < 0 else (0, 1)))
+    correlations = np.corrcoef(np.concatenate(everything, axis=1).T)
+    # Some 1800 of them: six standard deviations.
+    assert np.abs(correlations - np.eye(len(correlations))).max() < 6 / np.sqrt(DRAWS)
 
 
 def _on_host(views, draws, config):
@@ -253,10 +254,24 @@ def _photographs(count, size):
     return tf.constant(np.stack([part.resize((size, size)) for part in parts]))
 
 
+COLOUR = AugmentationConfig(use_flip=False, use_blur=False)
+
+
+@PATHS
+def test_half_of_the_views_are_flipped(path):
+    pixels = np.random.RandomState(8).randint(0, 256, (4, 4, 3)).astype(np.uint8)
+    config = AugmentationConfig(color_jitter_strength=0, use_blur=False)
+    views = path(tf.constant(np.stack([pixels] * DRAWS)), _drawn(), config)
+    plain = pixels / np.float32(255)
+    flipped = np.abs(views - plain[:, ::-1]).max((1, 2, 3)) < 1e-6
+    assert (flipped | (np.abs(views - plain).max((1, 2, 3)) < 1e-6)).all()
+    _assert_probability(flipped, 0.5)
+
+
 class TestColour:
     @pytest.mark.parametrize("strength", [1.0, 0.5])
     def test_factors_are_uniform_and_orders_all_alike(self, strength):
-        drawn = distortion_of(tf.constant(_draws(draw, tf.float32)), strength)
+        drawn = distortion_of(_drawn(), strength)
         factors, orders = drawn.factors.numpy(), drawn.order.numpy()
         for factor in factors.T[:3]:
             _assert_uniform(factor, 1 - 0.8 * strength, 1 + 0.8 * strength)
@@ -271,7 +286,7 @@ class TestColour:
     @PATHS
     def test_it_is_the_changes_of_tf_image_in_the_order_drawn(self, path):
         views = _photographs(32, 16)
-        draws = tf.constant(_draws(draw, tf.float32, 32))
+        draws = _drawn(32)
         drawn = distortion_of(draws, 1.0)
         changes = [
             lambda view, factor: view * factor,
@@ -279,7 +294,7 @@ class TestColour:
             tf.image.adjust_saturation,
             tf.image.adjust_hue,
         ]
-        for index, actual in enumerate(path(views, draws, AugmentationConfig(use_blur=False))):
+        for index, actual in enumerate(path(views, draws, COLOUR)):
             expected = views[index].numpy() / np.float32(255)
             if drawn.jitter[index]:
                 for change in drawn.order[index].numpy():
@@ -294,7 +309,7 @@ class TestColour:
         # Draws by which nothing but hue changes, by 0.15 turns, of a jitter of strength 1.
         draws = np.array([[0, 0, 0.5, 0.5, 0.5, 0.875, 0.1, 0.2, 0.3, 0.4, 1, 1, 0]], np.float32)
         colours = np.random.RandomState(0).randint(0, 256, (1, 8, 8, 3)).astype(np.uint8)
-        actual = path(tf.constant(colours), tf.constant(draws), AugmentationConfig())
+        actual = path(tf.constant(colours), tf.constant(draws), COLOUR)
         for colour, turned in zip(colours.reshape(-1, 3), actual.reshape(-1, 3)):
             hue, saturation, value = colorsys.rgb_to_hsv(*(colour / 255))
             expected = colorsys.hsv_to_rgb((hue + 0.15) % 1, saturation, value)
@@ -303,8 +318,8 @@ class TestColour:
     @PATHS
     def test_jitter_and_grayscale_are_as_frequent_as_in_the_paper(self, path):
         image = np.random.RandomState(3).randint(20, 236, (2, 2, 3)).astype(np.uint8)
-        draws = tf.constant(_draws(draw, tf.float32))
-        views = path(tf.constant(np.stack([image] * DRAWS)), draws, AugmentationConfig())
+        draws = _drawn()
+        views = path(tf.constant(np.stack([image] * DRAWS)), draws, COLOUR)
         gray = np.abs(views - views[..., :1]).max((1, 2, 3)) < 1e-6
         plain = image / np.float32(255)
         plain_gray = tf.image.grayscale_to_rgb(tf.image.rgb_to_grayscale(plain))
@@ -317,8 +332,8 @@ class TestColour:
     @PATHS
     def test_without_colour_and_blur_nothing_changes(self, path):
         views = _photographs(4, 40)
-        config = AugmentationConfig(color_jitter_strength=0, use_blur=False)
-        draws = tf.constant(_draws(draw, tf.float32, 4))
+        config = AugmentationConfig(color_jitter_strength=0, use_blur=False, use_flip=False)
+        draws = _drawn(4)
         np.testing.assert_allclose(path(views, draws, config), views / 255, atol=1e-6)
 
     @PATHS
@@ -326,10 +341,10 @@ class TestColour:
         image = pytest.importorskip("tensorflow_addons.image")
         views = _photographs(8, 16)
         # Neither brightness nor contrast, and all images are jittered.
-        draws = _draws(draw, tf.float32, 8)
+        draws = _drawn(8).numpy()
         draws[:, 1], draws[:, 2:4], draws[:, 10] = 0, 0.5, 1
         drawn = distortion_of(draws, 1.0)
-        config = AugmentationConfig(use_blur=False, color_space="yiq")
+        config = dataclasses.replace(COLOUR, color_space="yiq")
         actual = path(views, tf.constant(draws), config)
         for index in range(8):
             expected = image.adjust_hsv_in_yiq(
@@ -346,8 +361,8 @@ class TestBlur:
         """Of one white pixel: its neighbour gets exp(-1 / (2 sigma^2)) of what it keeps."""
         point = np.zeros([20, 20, 3], np.uint8)
         point[10, 10] = 255
-        config = AugmentationConfig(color_jitter_strength=0)
-        draws = tf.constant(_draws(draw, tf.float32))
+        config = AugmentationConfig(color_jitter_strength=0, use_flip=False)
+        draws = _drawn()
         views = _on_device(tf.constant(np.stack([point] * DRAWS)), draws, config)
         centre, neighbour = views[:, 10, 10, 0], views[:, 10, 11, 0]
         # Below a sigma of about 0.17 the neighbour's share is lost in float32.
@@ -360,8 +375,8 @@ class TestBlur:
 
     def test_small_views_are_not_blurred(self):
         views = _photographs(16, 19)
-        config = AugmentationConfig(color_jitter_strength=0)
-        draws = tf.constant(_draws(draw, tf.float32, 16))
+        config = AugmentationConfig(color_jitter_strength=0, use_flip=False)
+        draws = _drawn(16)
         np.testing.assert_allclose(_on_device(views, draws, config), views / 255, atol=1e-6)
 
 
@@ -370,7 +385,7 @@ class TestBlur:
 def test_host_and_device_agree_on_the_same_draws(color_space, strength):
     config = AugmentationConfig(color_jitter_strength=strength, color_space=color_space)
     views = _photographs(64, 48)
-    draws = tf.constant(_draws(draw, tf.float32, 64))
+    draws = _drawn(64)
     device = _on_device(views, draws, config)
     assert np.abs(_on_host(views, draws, config) - device).max() <= 1 / 255
     # Not because nothing happened: most views are changed.
@@ -381,7 +396,7 @@ def test_host_and_device_agree_on_the_same_draws(color_space, strength):
 
 def test_a_batch_is_made_ready_for_the_network():
     views = _photographs(4, 24)
-    draws = tf.constant(_draws(draw, tf.float32, 4))
+    draws = _drawn(4)
     batch = {"view_1": views, "view_1_draws": draws, "image": views, "label": tf.range(4)}
     config = AugmentationConfig()
     ready = ready_for_network({**batch, "weight": tf.ones(4)}, config)

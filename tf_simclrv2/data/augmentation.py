@@ -1,9 +1,9 @@
 """Random views for training, and the one deterministic view for evaluation.
 
 SimCLR, appendix A; SimCLRv2, appendix B. A training view is made in two stages. The first works on
-one encoded image: decode, crop, resize and flip, to uint8. The second, colour distortion and blur,
-works on a batch of these, on the host or on the device. All random numbers are drawn in the first
-stage, as functions of a seed, so that it does not matter where the second one runs.
+one encoded image: decode, crop and resize, to uint8. The second, flip, colour distortion and blur,
+works on a batch of these, on the host or on the device. What is random is drawn beforehand, so that
+it does not matter where the second one runs.
 """
 
 import math
@@ -15,6 +15,8 @@ from tf_simclrv2.config import LARGEST_CIFAR_STEM_IMAGE, AugmentationConfig
 from tf_simclrv2.data.sources import decode
 from tf_simclrv2.keras2 import start_xla, tf
 
+# Below this many pixels telling JPEGs from other files costs more than their whole decoding.
+SMALLEST_PARTLY_DECODED = 64
 FLIP_PROBABILITY = 0.5
 JITTER_PROBABILITY = 0.8
 GRAYSCALE_PROBABILITY = 0.2
@@ -34,74 +36,71 @@ _USES = ("flip", "jitter", *_CHANGES, *(f"place of {change}" for change in _CHAN
 DRAWS = "_draws"
 
 
-def draw(seed: tf.Tensor) -> tf.Tensor:
-    """Draws all that is random in a view but its crop, which takes the seed itself.
+def draw(seed: tf.Tensor, count: int) -> Tuple[tf.Tensor, tf.Tensor]:
+    """Draws all that is random in some views.
 
     Args:
-      seed: int64 [2].
+      seed: int64 [2]; the same seed draws the same.
+      count: how many views.
 
     Returns:
-      float32 [13], uniform in [0, 1).
+      int64 [count, 2], seeds of the views' crops; and float32 [count, 13], uniform in [0, 1), of
+      all else, see :func:`distortion_of`.
     """
-    own_seed = tf.bitwise.bitwise_xor(seed, tf.constant([1 << 60, 0], tf.int64))
-    return tf.random.stateless_uniform([len(_USES)], own_seed)
+    of_crops = tf.bitwise.bitwise_xor(seed, tf.constant([1 << 60, 0], tf.int64))
+    return (
+        tf.random.stateless_uniform([count, 2], of_crops, None, None, tf.int64),
+        tf.random.stateless_uniform([count, len(_USES)], seed),
+    )
 
 
 def crop_views(
-    encoded: tf.Tensor, image_size: int, seeds: List[tf.Tensor], config: AugmentationConfig
-) -> Tuple[List[tf.Tensor], List[tf.Tensor]]:
-    """The first stage of an image's views: decode, random crop, resize and flip.
+    encoded: tf.Tensor, image_size: int, seeds: tf.Tensor, config: AugmentationConfig
+) -> tf.Tensor:
+    """The first stage of an image's views: decode, random crop and resize.
 
-    Of a JPEG only the rectangle around all crops is decoded.
+    For large views only the rectangle around all crops of a JPEG is decoded.
 
     Args:
       encoded: string scalar, the content of an image file.
       image_size: height and width of the views in pixels.
-      seeds: int64 [2], for each view; the same seed makes the same view.
-      config: whether to crop and flip, and the bounds of crops.
+      seeds: int64 [views, 2]; the same seed makes the same crop.
+      config: whether to crop, and the bounds of crops.
 
     Returns:
-      For each view uint8 [image_size, image_size, 3], and its draws, see :func:`draw`.
+      uint8 [views, image_size, image_size, 3].
     """
+    count = seeds.shape[0]
 
-    def cropped(shape, decode_window):
-        if not config.use_crop:
-            whole = tf.stack([0, 0, shape[0], shape[1]])
-            return [_resize_to_uint8(decode_window(whole), image_size)] * len(seeds)
-        windows = [
-            tf.concat(random_window(shape, seed, config.crop_area_min, config.crop_aspect_max), 0)
-            for seed in seeds
-        ]
-        begin = tf.reduce_min([window[:2] for window in windows], axis=0)
-        end = tf.reduce_max([window[:2] + window[2:] for window in windows], axis=0)
-        around = decode_window(tf.concat([begin, end - begin], 0))
+    def resized(crops):
+        views = [resize(crop, image_size) for crop in crops]
+        return tf.cast(tf.clip_by_value(tf.stack(views), 0.0, 255.0) + 0.5, tf.uint8)
+
+    def windows(shape):
         return [
-            _resize_to_uint8(_cut(around, window[:2] - begin, window[2:]), image_size)
-            for window in windows
+            random_window(shape, seed, config.crop_area_min, config.crop_aspect_max)
+            for seed in tf.unstack(seeds)
         ]
 
     def of_jpeg():
-        return cropped(
-            tf.io.extract_jpeg_shape(encoded),
-            lambda window: tf.io.decode_and_crop_jpeg(encoded, window, channels=3),
-        )
+        drawn = windows(tf.io.extract_jpeg_shape(encoded))
+        first = tf.reduce_min([begin for begin, _ in drawn], axis=0)
+        last = tf.reduce_max([begin + size for begin, size in drawn], axis=0)
+        around = tf.concat([first[:2], (last - first)[:2]], 0)
+        image = tf.io.decode_and_crop_jpeg(encoded, around, channels=3)
+        return resized([tf.slice(image, begin - first, size) for begin, size in drawn])
 
     def of_others():
         image = decode(encoded)
-        return cropped(tf.shape(image), lambda window: _cut(image, window[:2], window[2:]))
+        return resized([tf.slice(image, *window) for window in windows(tf.shape(image))])
 
-    views = tf.cond(tf.io.is_jpeg(encoded), of_jpeg, of_others)
-    draws = [draw(seed) for seed in seeds]
-    if config.use_flip:
-        views = [
-            tf.cond(
-                drawn[0] < FLIP_PROBABILITY,
-                lambda view=view: tf.reverse(view, [1]),
-                lambda view=view: view,
-            )
-            for view, drawn in zip(views, draws)
-        ]
-    return [tf.ensure_shape(view, [image_size, image_size, 3]) for view in views], draws
+    if not config.use_crop:
+        views = tf.repeat(resized([decode(encoded)]), count, axis=0)
+    elif image_size < SMALLEST_PARTLY_DECODED:
+        views = of_others()
+    else:
+        views = tf.cond(tf.io.is_jpeg(encoded), of_jpeg, of_others)
+    return tf.ensure_shape(views, [count, image_size, image_size, 3])
 
 
 def random_window(
@@ -116,7 +115,7 @@ def random_window(
       aspect_max: largest aspect ratio; its inverse is the smallest.
 
     Returns:
-      int32 [2] top and left, and int32 [2] height and width.
+      Where it begins, and its size: int32 [3] each, height, width and channels.
     """
     begin, size, _ = tf.image.stateless_sample_distorted_bounding_box(
         shape,
@@ -128,7 +127,7 @@ def random_window(
         area_range=(area_min, 1.0),
         max_attempts=_MAX_CROP_ATTEMPTS,
     )
-    return begin[:2], size[:2]
+    return begin, size
 
 
 def resize(image: tf.Tensor, image_size: int) -> tf.Tensor:
@@ -136,19 +135,11 @@ def resize(image: tf.Tensor, image_size: int) -> tf.Tensor:
     return tf.image.resize(image, [image_size, image_size], tf.image.ResizeMethod.BICUBIC)
 
 
-def _cut(image, begin, size):
-    return tf.slice(image, tf.concat([begin, [0]], 0), tf.concat([size, [3]], 0))
-
-
-def _resize_to_uint8(image, image_size):
-    resized = tf.clip_by_value(resize(image, image_size), 0.0, 255.0)
-    return tf.cast(resized + 0.5, tf.uint8)
-
-
 class Distortion(NamedTuple):
-    """What draws mean for colour distortion and blur.
+    """What draws mean for flip, colour distortion and blur.
 
     Attributes:
+      flip: bool [...], whether to mirror left and right.
       jitter: bool [...], whether to change colours.
       factors: float32 [..., 4], multipliers around 1 of brightness, contrast and saturation, and
         hue's shift in turns around 0.
@@ -158,6 +149,7 @@ class Distortion(NamedTuple):
       sigma: float32 [...], standard deviation of the blur in pixels.
     """
 
+    flip: tf.Tensor
     jitter: tf.Tensor
     factors: tf.Tensor
     order: tf.Tensor
@@ -175,6 +167,7 @@ def distortion_of(draws: tf.Tensor, strength: float) -> Distortion:
     places = tf.stack([drawn[f"place of {change}"] for change in _CHANGES], axis=-1)
     sigma_min, sigma_max = BLUR_SIGMA_RANGE
     return Distortion(
+        flip=drawn["flip"] < FLIP_PROBABILITY,
         jitter=drawn["jitter"] < JITTER_PROBABILITY,
         factors=tf.stack(factors, axis=-1),
         order=tf.argsort(places, axis=-1),
@@ -193,7 +186,7 @@ def distort_on_host(views: tf.Tensor, draws: tf.Tensor, config: AugmentationConf
     Args:
       views: uint8 [batch, size, size, 3].
       draws: float32 [batch, 13].
-      config: strength of the colour distortion, and whether to blur.
+      config: whether to flip and blur, and the strength of the colour distortion.
 
     Returns:
       uint8 [batch, size, size, 3].
@@ -205,6 +198,10 @@ def distort_on_host(views: tf.Tensor, draws: tf.Tensor, config: AugmentationConf
         view, drawn = arguments
         distortion = distortion_of(drawn, config.color_jitter_strength)
         planes = _to_planes(view)
+        if config.use_flip:
+            unflipped = planes
+            flipped = lambda: tf.reverse(unflipped, [-1])  # noqa: E731
+            planes = tf.cond(distortion.flip, flipped, lambda: unflipped)
         if config.color_jitter_strength > 0:
             jittered = lambda: _jitter_in_order(planes, distortion, config.color_space)  # noqa: E731
             planes = tf.cond(distortion.jitter, jittered, lambda: planes)
@@ -214,7 +211,7 @@ def distort_on_host(views: tf.Tensor, draws: tf.Tensor, config: AugmentationConf
             sharp = planes
             blurred = lambda: blur_by_shifts(sharp, radius, distortion.sigma)  # noqa: E731
             planes = tf.cond(distortion.blur, blurred, lambda: sharp)
-        return tf.cast(_from_planes(planes) * 255.0 + 0.5, tf.uint8)
+        return _to_pixels(planes)
 
     @tf.function(jit_compile=True)
     def of_all(views, draws):
@@ -231,7 +228,7 @@ def distort(views: tf.Tensor, draws: tf.Tensor, config: AugmentationConfig) -> t
     Args:
       views: uint8 [batch, size, size, 3].
       draws: float32 [batch, 13].
-      config: strength of the colour distortion, and whether to blur.
+      config: whether to flip and blur, and the strength of the colour distortion.
 
     Returns:
       float32 [batch, size, size, 3] in [0, 1].
@@ -242,6 +239,8 @@ def distort(views: tf.Tensor, draws: tf.Tensor, config: AugmentationConfig) -> t
 
     distortion = distortion_of(draws, config.color_jitter_strength)
     planes = _to_planes(views)
+    if config.use_flip:
+        planes = tf.where(for_each(distortion.flip), tf.reverse(planes, [-1]), planes)
     if config.color_jitter_strength > 0:
         changes = _changes(config.color_space)
         jittered = planes
@@ -295,6 +294,16 @@ def _to_planes(views):
     return tf.transpose(tf.image.convert_image_dtype(views, tf.float32), order)
 
 
+def _to_pixels(planes):
+    """float32 [3, height, width] in [0, 1] to uint8 [height, width, 3].
+
+    XLA moves pixels as words of four bytes in half the time of their bytes.
+    """
+    red, green, blue = tf.unstack(tf.cast(planes * 255.0 + 0.5, tf.int32))
+    words = red + green * (1 << 8) + blue * (1 << 16)
+    return tf.bitcast(words, tf.uint8)[..., :3]
+
+
 def _from_planes(planes):
     rank = planes.shape.rank
     return tf.transpose(planes, [*range(rank - 3), rank - 2, rank - 1, rank - 3])
@@ -332,8 +341,9 @@ def _contrast(planes, factor, _):
 
 
 def _value_and_chroma(planes):
-    value = tf.reduce_max(planes, axis=-3, keepdims=True)
-    return value, value - tf.reduce_min(planes, axis=-3, keepdims=True)
+    red, green, blue = tf.split(planes, 3, axis=-3)
+    value = tf.maximum(tf.maximum(red, green), blue)
+    return value, value - tf.minimum(tf.minimum(red, green), blue)
 
 
 def _saturation(planes, factor, _):
@@ -432,16 +442,20 @@ def blur_by_shifts(planes: tf.Tensor, radius: int, sigma: tf.Tensor) -> tf.Tenso
     Returns:
       float32 [3, height, width].
     """
-    weights = tf.unstack(_gaussian(radius, sigma))
+    middle, *sides = tf.unstack(_gaussian(radius, sigma))[radius:]
+    # Padded once, not for each axis, or XLA would check every pixel of every sum for the border.
+    planes = tf.pad(planes, [[0, 0], [radius, radius], [radius, radius]])
     for axis in (1, 2):
-        size = planes.shape[axis]
-        padding = [[radius, radius] if each == axis else [0, 0] for each in range(3)]
-        padded = tf.pad(planes, padding)
-        shifted = [
-            padded[(slice(None),) * axis + (slice(first, first + size),)]
-            for first in range(len(weights))
-        ]
-        planes = tf.add_n([weight * shift for weight, shift in zip(weights, shifted)])
+        size = planes.shape[axis] - 2 * radius
+
+        def shifted(by, planes=planes, axis=axis, size=size):
+            first = radius + by
+            return planes[(slice(None),) * axis + (slice(first, first + size),)]
+
+        total = middle * shifted(0)
+        for by, weight in enumerate(sides, start=1):
+            total += weight * (shifted(-by) + shifted(by))
+        planes = total
     return tf.clip_by_value(planes, 0.0, 1.0)
 
 

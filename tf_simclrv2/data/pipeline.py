@@ -9,10 +9,13 @@ from typing import Dict, List, NamedTuple, Optional, Sequence
 import numpy as np
 
 from tf_simclrv2.config import AugmentationConfig, DataConfig, refuse
-from tf_simclrv2.data.augmentation import DRAWS, crop_views, distort_on_host, evaluation_view
+from tf_simclrv2.data.augmentation import DRAWS, crop_views, distort_on_host, draw, evaluation_view
 from tf_simclrv2.data.sources import SHUFFLE_BUFFER, UNLABELLED, Source, decode, read
 from tf_simclrv2.keras2 import tf
 
+# Views of a seed that may be drawn side by side.
+_VIEWS_OF_SEED = 4
+_DRAWN_AT_A_TIME = 1024
 _BAD_LABEL = "the label of example "
 
 
@@ -160,34 +163,36 @@ def _of_one_kind(example):
 
 
 def _shared(stream: tf.data.Dataset, batch_size: int, part: Part) -> tf.data.Dataset:
-    """Keeps the examples that are this part's of each batch."""
+    """Keeps the examples, or pairs that begin with one, that are this part's of each batch."""
     if part.pipelines == 1:
         return stream
     own = batch_size // part.pipelines
-    return stream.filter(lambda example: example["position"] % batch_size // own == part.index)
+    return stream.filter(lambda example, *_: example["position"] % batch_size // own == part.index)
 
 
 def _batched(stream: tf.data.Dataset, transform, batch_size: int, part: Part) -> tf.data.Dataset:
     return (
         _shared(stream, batch_size, part)
-        .map(lambda example: transform(example), num_parallel_calls=tf.data.AUTOTUNE)
+        .map(transform, num_parallel_calls=tf.data.AUTOTUNE)
         .batch(
             batch_size // part.replicas, num_parallel_calls=tf.data.AUTOTUNE, drop_remainder=True
         )
     )
 
 
-def _checked_label(example, num_classes: Optional[int], least: int) -> tf.Tensor:
-    """An example's label, if it is one of the data set's, see :func:`bad_label`."""
-    label = example["label"]
+def _checked_labels(batch, num_classes: Optional[int], least: int) -> tf.Tensor:
+    """A batch's labels, if all are the data set's, see :func:`bad_label`."""
+    labels = batch["label"]
     if num_classes is None:
-        return label
+        return labels
+    known = (labels >= least) & (labels < num_classes)
+    first = tf.argmin(tf.cast(known, tf.int32))
     message = tf.strings.join(
-        [_BAD_LABEL, example["id"], " is ", tf.as_string(label), f", not 0 to {num_classes - 1}"]
-    )
-    known = tf.debugging.Assert((label >= least) & (label < num_classes), [message])
-    with tf.control_dependencies([known]):
-        return tf.identity(label)
+        [_BAD_LABEL, batch["id"][first], " is ", tf.as_string(labels[first]),
+         f", not 0 to {num_classes - 1}"]
+    )  # fmt: skip
+    with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(known), [message])]):
+        return tf.identity(labels)
 
 
 def bad_label(error: tf.errors.InvalidArgumentError) -> Optional[str]:
@@ -198,6 +203,7 @@ def bad_label(error: tf.errors.InvalidArgumentError) -> Optional[str]:
 
 def _view_batches(
     stream: tf.data.Dataset,
+    start: int,
     views: Dict[str, int],
     image_size: int,
     augmentation: AugmentationConfig,
@@ -208,31 +214,55 @@ def _view_batches(
     num_classes: Optional[int],
     least_label: int,
 ) -> tf.data.Dataset:
-    """Batches of views of a stream's images: ``views`` has their names, and numbers for seeds."""
+    """Batches of views of a stream from ``start`` on: ``views`` has their names and numbers."""
 
-    def first_stage(example):
-        # Views are numbered apart from seeds, so that no two (seed, view) share their draws.
-        seeds = [
-            tf.stack([tf.constant(seed * 4 + view, tf.int64), example["position"]])
-            for view in views.values()
-        ]
-        images, draws = crop_views(read(example)["image"], image_size, seeds, augmentation)
-        batch = dict(zip(views, images))
-        if augmentation.distorts:
-            batch.update({name + DRAWS: drawn for name, drawn in zip(views, draws)})
-        return {**batch, "label": _checked_label(example, num_classes, least_label)}
+    def first_stage(example, drawn):
+        seeds, draws = drawn
+        return {
+            "views": crop_views(read(example)["image"], image_size, seeds, augmentation),
+            "draws": draws,
+            **{name: example[name] for name in ("id", "label")},
+        }
 
     def second_stage(batch):
-        distorted = {
-            name: distort_on_host(batch[name], batch.pop(name + DRAWS), augmentation)
-            for name in views
-        }
-        return {**batch, **distorted}
+        images = {name: batch["views"][:, index] for index, name in enumerate(views)}
+        draws = {name: batch["draws"][:, index] for index, name in enumerate(views)}
+        if augmentation.distorts and on_device:
+            images.update({name + DRAWS: draws[name] for name in views})
+        elif augmentation.distorts:
+            images = {
+                name: distort_on_host(images[name], draws[name], augmentation) for name in views
+            }
+        return {**images, "label": _checked_labels(batch, num_classes, least_label)}
 
+    drawn = _drawn_for([seed * _VIEWS_OF_SEED + view for view in views.values()], start)
+    stream = tf.data.Dataset.zip((stream, drawn))
     batches = _batched(stream, first_stage, batch_size, part)
-    if augmentation.distorts and not on_device:
-        batches = batches.map(second_stage, num_parallel_calls=tf.data.AUTOTUNE)
-    return batches.prefetch(tf.data.AUTOTUNE)
+    return batches.map(second_stage, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def _drawn_for(seeds: Sequence[int], start: int) -> tf.data.Dataset:
+    """What is drawn for the views of each position from ``start`` on, see :func:`draw`.
+
+    Many positions are drawn at a time, since one by one each would cost more than its crop.
+
+    Args:
+      seeds: one for each view.
+      start: the first position.
+
+    Returns:
+      Pairs of int64 [views, 2] and float32 [views, 13].
+    """
+
+    def of_block(block):
+        of_views = [
+            draw(tf.stack([tf.constant(seed, tf.int64), block]), _DRAWN_AT_A_TIME) for seed in seeds
+        ]
+        drawn = tuple(tf.stack(parts, axis=1) for parts in zip(*of_views))
+        return tf.data.Dataset.from_tensor_slices(drawn)
+
+    first_block, skipped = divmod(start, _DRAWN_AT_A_TIME)
+    return tf.data.Dataset.range(first_block, tf.int64.max).flat_map(of_block).skip(skipped)
 
 
 def contrastive_batches(
@@ -264,10 +294,11 @@ def contrastive_batches(
       Dicts of ``view_1`` and ``view_2``, uint8 [batch, size, size, 3], and ``label``, int64
       [batch], -1 for images without one; and, with ``on_device``, of the views' draws.
     """
-    stream = _stream(source, data, seed, start_step * batch_size, None, unlabelled)
+    start = start_step * batch_size
+    stream = _stream(source, data, seed, start, None, unlabelled)
     size, views = data.resolved_image_size, {"view_1": 1, "view_2": 2}
     return _view_batches(
-        stream, views, size, augmentation, batch_size, seed, part, on_device,
+        stream, start, views, size, augmentation, batch_size, seed, part, on_device,
         source.num_classes, UNLABELLED,
     )  # fmt: skip
 
@@ -304,10 +335,11 @@ def training_batches(
       Dicts of ``image``, uint8 [batch, size, size, 3], and ``label``, int64 [batch], -1 for images
       without one; and, with ``on_device``, of the images' draws.
     """
-    stream = _stream(source, data, seed, start_step * batch_size, ids, unlabelled)
+    start = start_step * batch_size
+    stream = _stream(source, data, seed, start, ids, unlabelled)
     size, views = data.resolved_image_size, {"image": draw}
     return _view_batches(
-        stream, views, size, augmentation, batch_size, seed, part, on_device,
+        stream, start, views, size, augmentation, batch_size, seed, part, on_device,
         source.num_classes, 0 if unlabelled is None else UNLABELLED,
     )  # fmt: skip
 
@@ -338,8 +370,11 @@ def evaluation_batches(
 
     def transform(example):
         image = evaluation_view(decode(read(example)["image"]), size)
-        label = _checked_label(example, source.num_classes, 0)
-        return {"image": image, "label": label, "weight": example["weight"]}
+        return {**{name: example[name] for name in ("id", "label", "weight")}, "image": image}
+
+    def checked(batch):
+        labels = _checked_labels(batch, source.num_classes, 0)
+        return {"image": batch["image"], "label": labels, "weight": batch["weight"]}
 
     examples = source.index(split)
     filling = examples.take(1).repeat()
@@ -349,4 +384,4 @@ def evaluation_batches(
     )
     stream = weighted.take(steps * batch_size).enumerate()
     stream = stream.map(lambda position, pair: numbered(position, *pair))
-    return _batched(stream, transform, batch_size, part).prefetch(tf.data.AUTOTUNE)
+    return _batched(stream, transform, batch_size, part).map(checked).prefetch(tf.data.AUTOTUNE)
