@@ -110,3 +110,18 @@ class TestList:
         with pytest.raises(ConfigError, match=r"--label_subset_file=list\.txt: can't be combined"):
             LabelsConfig(label_subset_file="list.txt", label_fraction=0.1)
         assert not LabelsConfig(label_subset_file="list.txt").is_everything
+
+
+def test_a_list_of_file_names_finds_the_examples_of_tfds():
+    """The paper's lists name ImageNet's files, which TensorFlow Datasets has beside its ids."""
+    import tensorflow_datasets as tfds
+
+    from tf_simclrv2.config import DataConfig
+    from tf_simclrv2.data.sources import open_source
+
+    with tfds.testing.mock_data(num_examples=4):
+        source = open_source(DataConfig(dataset="imagenet2012"), prepare=False)
+        examples = list(source.index("train").as_numpy_iterator())
+    assert sorted(examples[0]) == ["file_name", "id", "image", "label"]
+    assert len({example["file_name"] for example in examples}) == 4
+    assert all(example["file_name"] != example["id"] for example in examples)

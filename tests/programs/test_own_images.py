@@ -145,3 +145,24 @@ def test_views_shows_what_a_run_begins_with(command, images, tmp_path):
     assert outcome.code == 1 and "must exist" in outcome.err
     outcome = command("views", *flags, f"--output={tmp_path}/views.jpg")
     assert outcome.code == 1 and "must end .png" in outcome.err
+
+
+def test_a_label_outside_the_classes_ends_the_run_with_a_sentence(
+    command, images, tmp_path, monkeypatch
+):
+    from tf_simclrv2.data.sources import FolderSource
+
+    index = FolderSource.index
+    monkeypatch.setattr(
+        FolderSource,
+        "index",
+        lambda source, split: index(source, split).map(lambda e: {**e, "label": e["label"] + 1}),
+    )
+    outcome = command(
+        "pretrain", "--dataset=folder", f"--data_dir={images}/labelled", *TINY, *STEPS,
+        f"--model_dir={tmp_path}/run",
+    )  # fmt: skip
+    assert outcome.code == 1
+    sentence = outcome.err.splitlines()[-1]
+    assert sentence.startswith("error: ") and "the label of example flower/" in sentence
+    assert sentence.endswith("jpg is 2, not 0 to 1.")

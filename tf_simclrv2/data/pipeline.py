@@ -67,7 +67,7 @@ def shuffled_forever(pools: Sequence[Pool], seed: int, start: int) -> tf.data.Da
       start: examples to leave out, without decoding them.
 
     Returns:
-      Dicts with a further ``position``, int64 scalar, that counts from ``start``.
+      The examples from position ``start`` on.
     """
     num_examples = sum(pool.count for pool in pools)
 
@@ -91,11 +91,7 @@ def shuffled_forever(pools: Sequence[Pool], seed: int, start: int) -> tf.data.Da
 
     first_epoch, skipped = divmod(start, num_examples)
     epochs = tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(epoch_of)
-    return (
-        epochs.skip(skipped)
-        .enumerate(start)
-        .map(lambda position, example: {**example, "position": position})
-    )
+    return epochs.skip(skipped)
 
 
 def _pool(source: Source, split: str, data: DataConfig, ids: Optional[List[str]] = None) -> Pool:
@@ -162,17 +158,21 @@ def _of_one_kind(example):
     }
 
 
-def _shared(stream: tf.data.Dataset, batch_size: int, part: Part) -> tf.data.Dataset:
-    """Keeps the examples, or pairs that begin with one, that are this part's of each batch."""
+def _shared(stream: tf.data.Dataset, start: int, batch_size: int, part: Part) -> tf.data.Dataset:
+    """Keeps what is this part's of each batch, of a stream from position ``start`` on."""
     if part.pipelines == 1:
         return stream
     own = batch_size // part.pipelines
-    return stream.filter(lambda example, *_: example["position"] % batch_size // own == part.index)
+    numbered = stream.enumerate(start)
+    numbered = numbered.filter(lambda position, _: position % batch_size // own == part.index)
+    return numbered.map(lambda _, kept: kept)
 
 
-def _batched(stream: tf.data.Dataset, transform, batch_size: int, part: Part) -> tf.data.Dataset:
+def _batched(
+    stream: tf.data.Dataset, start: int, transform, batch_size: int, part: Part
+) -> tf.data.Dataset:
     return (
-        _shared(stream, batch_size, part)
+        _shared(stream, start, batch_size, part)
         .map(transform, num_parallel_calls=tf.data.AUTOTUNE)
         .batch(
             batch_size // part.replicas, num_parallel_calls=tf.data.AUTOTUNE, drop_remainder=True
@@ -237,7 +237,7 @@ def _view_batches(
 
     drawn = _drawn_for([seed * _VIEWS_OF_SEED + view for view in views.values()], start)
     stream = tf.data.Dataset.zip((stream, drawn))
-    batches = _batched(stream, first_stage, batch_size, part)
+    batches = _batched(stream, start, first_stage, batch_size, part)
     return batches.map(second_stage, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
@@ -365,12 +365,9 @@ def evaluation_batches(
     if data.eval_steps:
         steps = min(steps, data.eval_steps)
 
-    def numbered(position, example, weight):
-        return {**example, "position": position, "weight": weight}
-
-    def transform(example):
+    def transform(example, weight):
         image = evaluation_view(decode(read(example)["image"]), size)
-        return {**{name: example[name] for name in ("id", "label", "weight")}, "image": image}
+        return {"id": example["id"], "label": example["label"], "image": image, "weight": weight}
 
     def checked(batch):
         labels = _checked_labels(batch, source.num_classes, 0)
@@ -382,6 +379,6 @@ def evaluation_batches(
     weighted = weighted.concatenate(
         tf.data.Dataset.zip((filling, tf.data.Dataset.from_tensors(0.0).repeat()))
     )
-    stream = weighted.take(steps * batch_size).enumerate()
-    stream = stream.map(lambda position, pair: numbered(position, *pair))
-    return _batched(stream, transform, batch_size, part).map(checked).prefetch(tf.data.AUTOTUNE)
+    stream = weighted.take(steps * batch_size)
+    batches = _batched(stream, 0, transform, batch_size, part)
+    return batches.map(checked).prefetch(tf.data.AUTOTUNE)
