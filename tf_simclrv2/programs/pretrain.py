@@ -73,7 +73,9 @@ def run(values: Dict[str, Any]) -> None:
         )
 
     if directory.writable and config.run.mode != "eval":
-        _draw_views(directory, ready_for_network(next(iter(batches_from(0))), config.augmentation))
+        with training.labels_checked(source):
+            batch = next(iter(batches_from(0)))
+        _draw_views(directory, ready_for_network(batch, config.augmentation))
     training.train_and_evaluate(
         directory,
         config,

@@ -1,7 +1,8 @@
 """What the three training commands share: train a learner to its end, then evaluate it."""
 
+import contextlib
 import dataclasses
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, Optional, Tuple
 
 from tf_simclrv2.config import ConfigError, DataConfig, LabelsConfig, refuse
 from tf_simclrv2.data.labels import choose_labelled, find_listed, read_subset
@@ -203,7 +204,8 @@ def train_and_evaluate(
         )
         manager = run.checkpoint_manager(checkpoint, config.run.keep_checkpoint_max)
         save = SaveCheckpoints(manager, checkpoint_steps, is_saved=latest is not None)
-        _fit(run, strategy, learner, batches_from, schedule.total_steps, shown, log, save)
+        with labels_checked(source):
+            _fit(run, strategy, learner, batches_from, schedule.total_steps, shown, log, save)
     classifies = learner.network.supervised_head is not None
     if config.run.mode != "train" and classifies and source.num_classes:
         step = int(learner.optimizer.iterations.numpy())
@@ -229,8 +231,6 @@ def _fit(run, strategy, learner, batches_from, total, shown, log, save) -> None:
         if not several:
             save.on_train_end()
         raise
-    except tf.errors.InvalidArgumentError as error:
-        raise _refused_label(run, error) or error from error
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError,
             tf.errors.DeadlineExceededError, tf.errors.InternalError) as error:  # fmt: skip
         if not several:
@@ -244,9 +244,20 @@ def _fit(run, strategy, learner, batches_from, total, shown, log, save) -> None:
         progress.close()
 
 
-def _refused_label(run: RunDirectory, error: tf.errors.InvalidArgumentError):
-    said = bad_label(error)
-    return said and ConfigError(f"{run.path}: in the run's data set, {said}.")
+@contextlib.contextmanager
+def labels_checked(source: Source) -> Iterator[None]:
+    """Within it an example whose label is not one of the data set's classes ends in a sentence.
+
+    Raises:
+      ConfigError: there was such an example.
+    """
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        said = bad_label(error)
+        if said is None:
+            raise
+        raise ConfigError(f"--dataset={source.name}: {said}.") from error
 
 
 def evaluate(
@@ -270,10 +281,8 @@ def evaluate(
     batches = distribute(
         strategy, lambda part: evaluation_batches(source, data, data.eval_split, part)
     )
-    try:
+    with labels_checked(source):
         metrics = evaluate_classifier(network, batches, strategy)
-    except tf.errors.InvalidArgumentError as error:
-        raise _refused_label(run, error) or error from error
     result = {
         **metrics,
         "step": step,
