@@ -25,6 +25,8 @@ from tf_simclrv2.runtime.run_directory import open_run
 
 FORMATS = ("saved_model", "hub", "tflite")
 _ARCHIVES = {"feature_vector": "module.tar.gz", "classification": "classification_module.tar.gz"}
+# All that an export may hold: what else is in its directory is the user's own.
+_ENTRIES = {"1", "hub", "tflite", "README.md", *_ARCHIVES.values()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,8 +94,13 @@ def run(values: Dict[str, Any]) -> None:
     if os.path.isdir(target) and os.listdir(target):
         if not config.overwrite:
             raise refuse("export_dir", config.export_dir, "exists; give --overwrite to replace it")
-        if not {"1", "hub", "tflite"} & set(os.listdir(target)):
-            raise refuse("export_dir", config.export_dir, "holds no export, so it stays as it is")
+        others = sorted(set(os.listdir(target)) - _ENTRIES)
+        if others:
+            raise refuse(
+                "export_dir",
+                config.export_dir,
+                f"holds what is no part of an export ({', '.join(others)}), so it stays as it is",
+            )
     checkpoint = checkpoint or directory.latest_checkpoint()
     network = restore_network(directory, checkpoint, config.use_ema_weights)
     # In the order of FORMATS, since hub modules make the network trainable.

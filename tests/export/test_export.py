@@ -102,7 +102,6 @@ def test_a_crash_leaves_an_existing_export_as_it_is(
     target = tmp_path / "export"
     arguments = ["export", f"--model_dir={exported.run}", f"--export_dir={target}"]
     assert command(*arguments, "--formats=saved_model").code == 0
-    (target / "left_over").write_text("x")
     before = sorted(os.listdir(target))
 
     def crash(*arguments):
@@ -121,16 +120,20 @@ def test_a_crash_leaves_an_existing_export_as_it_is(
     assert os.listdir(tmp_path) == ["export"]
 
 
-def test_only_exports_are_overwritten(command, exported, stubbed, tmp_path):
+@pytest.mark.parametrize("beside", [[], ["1"], ["1", "README.md", "hub"]])
+def test_only_exports_are_overwritten(beside, command, exported, stubbed, tmp_path):
+    for name in ("2", *beside):
+        (tmp_path / name).mkdir()
     (tmp_path / "thesis.txt").write_text("x")
     outcome = command(
         "export", f"--model_dir={exported.run}", f"--export_dir={tmp_path}", "--overwrite"
     )
     assert outcome.code == 1
     assert outcome.err == (
-        f"error: --export_dir={tmp_path}: holds no export, so it stays as it is.\n"
+        f"error: --export_dir={tmp_path}: holds what is no part of an export (2, thesis.txt), so "
+        "it stays as it is.\n"
     )
-    assert os.listdir(tmp_path) == ["thesis.txt"]
+    assert sorted(os.listdir(tmp_path)) == sorted(["2", "thesis.txt", *beside])
 
 
 def test_hub_modules_are_not_folded(command, exported, tmp_path):
