@@ -133,10 +133,7 @@ def run(values: Dict[str, Any]) -> None:
             save_tflite(network, size, os.path.join(new, "tflite"))
         with open(os.path.join(new, "README.md"), "w", encoding="utf-8") as file:
             file.write(card)
-        # Moved aside, not deleted: a crash must not leave half of it under its name.
-        if os.path.exists(target):
-            os.replace(target, os.path.join(temporary, "old"))
-        os.replace(new, target)
+        _replace(target, new, os.path.join(temporary, "old"))
     except (OSError, tf.errors.OpError) as error:
         raise ConfigError(
             f"--export_dir={config.export_dir}: can't be written ({error})."
@@ -145,6 +142,18 @@ def run(values: Dict[str, Any]) -> None:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
     print(f"{directory.path} exported to {config.export_dir}")
+
+
+def _replace(target: str, new: str, aside: str) -> None:
+    """Puts a directory in the place of another; one of them stands there whatever happens."""
+    try:
+        # Moved aside, not deleted: a crash must not leave half of it under its name.
+        if os.path.exists(target):
+            os.replace(target, aside)
+        os.replace(new, target)
+    finally:
+        if os.path.exists(aside) and not os.path.exists(target):
+            os.replace(aside, target)
 
 
 def _save_serving(

@@ -120,6 +120,33 @@ def test_a_crash_leaves_an_existing_export_as_it_is(
     assert os.listdir(tmp_path) == ["export"]
 
 
+@pytest.mark.parametrize("error", [OSError("Device busy"), KeyboardInterrupt()])
+@pytest.mark.parametrize("failing_move", [1, 2])
+def test_a_move_that_fails_leaves_the_old_export_in_place(
+    failing_move, error, command, exported, stubbed, tmp_path, monkeypatch
+):
+    target = tmp_path / "export"
+    arguments = [
+        "export", f"--model_dir={exported.run}", f"--export_dir={target}", "--formats=saved_model",
+    ]  # fmt: skip
+    assert command(*arguments).code == 0
+    (target / "README.md").write_text("the old one")
+    moves, replace = [], os.replace
+
+    def fail_once(source, destination):
+        if str(target) in (source, destination):
+            moves.append(source)
+            if len(moves) == failing_move:
+                raise error
+        replace(source, destination)
+
+    monkeypatch.setattr(os, "replace", fail_once)
+    assert command(*arguments, "--overwrite").code != 0
+    assert len(moves) >= failing_move
+    assert (target / "README.md").read_text() == "the old one"
+    assert os.listdir(tmp_path) == ["export"]
+
+
 @pytest.mark.parametrize("beside", [[], ["1"], ["1", "README.md", "hub"]])
 def test_only_exports_are_overwritten(beside, command, exported, stubbed, tmp_path):
     for name in ("2", *beside):
