@@ -16,6 +16,7 @@ from tf_simclrv2.config import (
     PretrainConfig,
     RunConfig,
 )
+from tf_simclrv2.keras2 import tf
 from tf_simclrv2.runtime.run_directory import (
     RunDirectory,
     config_from_dict,
@@ -104,3 +105,45 @@ def test_rows_behind_the_last_checkpoint_are_dropped_when_a_run_goes_on(run):
         ("20", "2"),
         ("30", "3.5"),
     ]
+
+
+@pytest.fixture
+def saved(run):
+    """The directory of checkpoints 2 and 4."""
+    manager = run.checkpoint_manager(tf.train.Checkpoint(x=tf.Variable(1.0)), keep=5)
+    for step in (2, 4):
+        manager.save(checkpoint_number=step)
+    return pathlib.Path(run.file("checkpoints"))
+
+
+def test_the_newest_checkpoint_is_found_without_a_warning(run, saved, capsys):
+    assert run.latest_checkpoint() == str(saved / "ckpt-4")
+    (saved / "ckpt-2.index").unlink()
+    assert run.latest_checkpoint() == str(saved / "ckpt-4")
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("missing", ["ckpt-4.*", "ckpt-4.index", "ckpt-4.data*"])
+def test_where_the_newest_checkpoint_is_missing_the_one_before_is_taken(
+    missing, run, saved, capsys
+):
+    for path in saved.glob(missing):
+        path.unlink()
+    assert run.latest_checkpoint() == str(saved / "ckpt-2")
+    assert run.latest_checkpoint() == str(saved / "ckpt-2")
+    assert capsys.readouterr().err == (
+        f"warning: {saved}: the files of its newest checkpoint are missing, so ckpt-2 is taken\n"
+    )
+
+
+@pytest.mark.parametrize("missing", ["ckpt-*", "*.index", "*.data*"])
+def test_checkpoints_of_which_none_is_whole_are_refused(missing, run, saved):
+    for path in saved.glob(missing):
+        path.unlink()
+    with pytest.raises(ConfigError, match="files of its checkpoints are missing"):
+        run.latest_checkpoint()
+
+
+def test_a_run_interrupted_in_its_first_save_has_no_checkpoint(run):
+    pathlib.Path(run.file("checkpoints", "ckpt-2_temp")).mkdir(parents=True)
+    assert run.latest_checkpoint() is None

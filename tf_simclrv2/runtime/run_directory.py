@@ -2,10 +2,12 @@
 
 import csv
 import dataclasses
+import glob
 import io
 import json
 import os
 import platform
+import re
 import shlex
 import sys
 import tempfile
@@ -64,6 +66,7 @@ class RunDirectory:
     def __init__(self, path: str, writable: bool = True):
         self.path = os.path.expanduser(path)
         self.writable = writable
+        self._has_warned = False
 
     def file(self, *names: str) -> str:
         """Returns the path of a file in the run directory."""
@@ -202,8 +205,36 @@ class RunDirectory:
         return config_from_dict(STEPS_OF_METHOD[content["step"]], content["config"])
 
     def latest_checkpoint(self) -> Optional[str]:
-        """The newest checkpoint's path, or None."""
-        return tf.train.latest_checkpoint(self.file("checkpoints"))
+        """The path of the newest checkpoint that is whole, or None if none was saved yet.
+
+        Raises:
+          ConfigError: checkpoints were saved, but none is whole.
+        """
+        folder = self.file("checkpoints")
+        state = tf.train.get_checkpoint_state(folder)
+        # Once it names a checkpoint, that was written to its end.
+        if state is not None and _is_whole(state.model_checkpoint_path):
+            return state.model_checkpoint_path
+        names = os.listdir(folder) if os.path.isdir(folder) else []
+        found = [re.fullmatch(rf"{_PREFIX}-(\d+)\.(index|data-.*)", name) for name in names]
+        steps = sorted({int(match[1]) for match in found if match}, reverse=True)
+        if state is None and not steps:
+            return None
+        paths = [os.path.join(folder, f"{_PREFIX}-{step}") for step in steps]
+        newest = next((path for path in paths if _is_whole(path)), None)
+        if newest is None:
+            raise ConfigError(
+                f"{folder}: files of its checkpoints are missing, so that none can be used; "
+                "remove the directory if the run is to begin anew."
+            )
+        if self.writable and not self._has_warned:
+            self._has_warned = True
+            print(
+                f"warning: {folder}: the files of its newest checkpoint are missing, so "
+                f"{os.path.basename(newest)} is taken",
+                file=sys.stderr,
+            )
+        return newest
 
     def checkpoint_manager(self, checkpoint: tf.train.Checkpoint, keep: int):
         """Returns a manager that keeps the newest ``keep`` checkpoints.
@@ -260,6 +291,13 @@ class RunDirectory:
             return None
         with open(self.file("result.json"), encoding="utf-8") as file:
             return json.load(file)
+
+
+def _is_whole(checkpoint: str) -> bool:
+    """Whether all of a checkpoint's files are there."""
+    shards = glob.glob(f"{glob.escape(checkpoint)}.data-?????-of-?????")
+    has_all_shards = bool(shards) and len(shards) == int(shards[0][-5:])
+    return has_all_shards and os.path.isfile(f"{checkpoint}.index")
 
 
 def open_run(path: str, flag: str, steps_of_method=tuple(STEPS_OF_METHOD)) -> RunDirectory:
