@@ -50,6 +50,9 @@ with silent() if _TF_KERAS else contextlib.nullcontext():
 
 tf.get_logger().setLevel("ERROR")
 
+# What TensorFlow raises when it reads checkpoints that are damaged or none of its own.
+READ_ERRORS = (tf.errors.OpError, ValueError, RuntimeError, IndexError)
+
 
 @functools.cache
 def start_xla() -> None:
@@ -58,4 +61,4 @@ def start_xla() -> None:
         tf.function(tf.identity, jit_compile=True)(tf.zeros([]))
 
 
-__all__ = ["keras", "silent", "start_xla", "tf"]
+__all__ = ["READ_ERRORS", "keras", "silent", "start_xla", "tf"]

@@ -420,7 +420,7 @@ def _write_run(path, kind):
         "distill": lambda: DistillConfig(distillation=DistillationConfig("x"), **parts),
     }[kind]()
     run = RunDirectory(path)
-    run.begin(kind, config, [str(label) for label in range(10)])
+    run.begin(run.check(kind, config, [str(label) for label in range(10)]))
     keras.utils.set_random_seed(1)
     network = build_network(config, 10)
     optimizer = tf.train.Checkpoint(_iterations=tf.Variable(123, dtype=tf.int64))

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.conftest import DIGITS_VIEWS, FEW_STEPS, TINY
+
 
 def _snapshot(*roots):
     """Every file's content under some directories."""
@@ -141,6 +143,37 @@ def test_weights_that_do_not_fit_their_config_are_refused(refused, method, tmp_p
     (broken / "config.json").write_text(json.dumps(content))
     sentence = refused("evaluate", "--model_dir={tmp}/broken")
     assert "doesn't fit" in sentence
+
+
+def _cut_short(method, tmp_path, name):
+    """A copy of a run, under its name, whose checkpoint has lost its end."""
+    shutil.copytree(method[name], tmp_path / name)
+    (data,) = (tmp_path / name / "checkpoints").glob("ckpt-4.data*")
+    os.truncate(data, 1000)
+
+
+DAMAGED = {
+    "pretrained": [
+        ["pretrain", *TINY, *FEW_STEPS, *DIGITS_VIEWS, "--model_dir={tmp}/pretrained"],
+        ["finetune", "--checkpoint={tmp}/pretrained", NEW],
+        ["convert", "--model_dir={tmp}/pretrained", "--to_google={tmp}/new"],
+    ],
+    "fine_tuned": [
+        ["distill", "--teacher={tmp}/fine_tuned", NEW],
+        ["evaluate", "--model_dir={tmp}/fine_tuned"],
+        ["export", "--model_dir={tmp}/fine_tuned", "--export_dir={tmp}/new"],
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [(name, arguments) for name, commands in DAMAGED.items() for arguments in commands],
+    ids=lambda value: value[0] if isinstance(value, list) else value,
+)
+def test_a_damaged_checkpoint_is_refused(name, arguments, refused, method, tmp_path):
+    _cut_short(method, tmp_path, name)
+    assert f"{tmp_path}/{name}/checkpoints/ckpt-4: the checkpoint is damaged" in refused(*arguments)
 
 
 def test_an_unreadable_config_is_named(refused, method, tmp_path):

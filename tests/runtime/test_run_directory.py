@@ -35,7 +35,7 @@ def config(tmp_path):
 @pytest.fixture
 def run(config):
     run = RunDirectory(config.run.model_dir)
-    run.begin("pretrain", config, ["a", "b"])
+    run.begin(run.check("pretrain", config, ["a", "b"]))
     return run
 
 
@@ -62,7 +62,7 @@ def test_the_same_run_goes_on_also_from_elsewhere_and_with_another_log(run, conf
     changed = dataclasses.replace(
         config, run=dataclasses.replace(config.run, log_every_steps=7, keep_checkpoint_max=1)
     )
-    run.begin("pretrain", changed, ["a", "b"])
+    run.begin(run.check("pretrain", changed, ["a", "b"]))
     assert run.config == changed
 
 
@@ -80,14 +80,14 @@ def test_other_settings_are_refused_by_name(run, config, section, fields, words)
     )
     before = pathlib.Path(run.file("config.json")).read_text()
     with pytest.raises(ConfigError) as error:
-        run.begin("pretrain", other, ["a", "b"])
+        run.check("pretrain", other, ["a", "b"])
     assert words in str(error.value)
     assert pathlib.Path(run.file("config.json")).read_text() == before
 
 
 def test_other_classes_are_refused(run, config):
     with pytest.raises(ConfigError, match="the classes of the data differ"):
-        run.begin("pretrain", config, ["a", "c"])
+        run.check("pretrain", config, ["a", "c"])
 
 
 def test_a_run_without_checkpoint_is_no_starting_point(run):

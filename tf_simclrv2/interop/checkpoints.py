@@ -20,7 +20,7 @@ from tf_simclrv2.config import (
     refuse,
 )
 from tf_simclrv2.interop.google import google_names
-from tf_simclrv2.keras2 import tf
+from tf_simclrv2.keras2 import READ_ERRORS, tf
 from tf_simclrv2.networks.layers import SelectiveKernelConv
 from tf_simclrv2.networks.network import Network
 from tf_simclrv2.networks.resnet import BLOCKS, SMALLEST_BOTTLENECK_DEPTH
@@ -49,8 +49,6 @@ _TRAINING_STATE = re.compile(
 )
 _USUAL_RATIO = 0.0625
 _NAMES_LISTED = 10
-# What TensorFlow's reader raises on files that are damaged or none of its own.
-_READ_ERRORS = (tf.errors.OpError, ValueError, RuntimeError, IndexError)
 
 
 class Architecture(NamedTuple):
@@ -96,7 +94,7 @@ class GoogleCheckpoint:
             self._reader = tf.train.load_checkpoint(prefix)
             shapes = self._reader.get_variable_to_shape_map()
             self._keys = _names(self._reader, shapes)
-        except _READ_ERRORS as error:
+        except READ_ERRORS as error:
             raise self._unreadable(error) from error
         self.shapes = {name: tuple(shapes[key]) for name, key in self._keys.items()}
         flavors = [
@@ -137,7 +135,7 @@ class GoogleCheckpoint:
         for name, variable in variables.items():
             try:
                 value = self._reader.get_tensor(self._keys[name])
-            except _READ_ERRORS as error:
+            except READ_ERRORS as error:
                 raise self._unreadable(error) from error
             variable.assign(value.astype(variable.dtype.as_numpy_dtype, copy=False))
             if name.startswith(_ENCODER[self.flavor]) and name.endswith("/kernel"):

@@ -70,7 +70,7 @@ def _read(conversion: ConversionConfig) -> None:
     step_of_method = "finetune" if architecture.head_is_cut else "pretrain"
     # Some data sets that were never prepared can't name their classes either.
     names_known = class_names is None or class_names != _numbers(len(class_names))
-    directory.begin(step_of_method, config, class_names, names_known, converted)
+    directory.begin(directory.check(step_of_method, config, class_names, names_known, converted))
     # Training continues from step 0, whatever the authors' counter says.
     counter = tf.train.Checkpoint(_iterations=tf.Variable(0, dtype=tf.int64))
     manager = directory.checkpoint_manager(

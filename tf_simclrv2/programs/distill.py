@@ -55,8 +55,8 @@ def run(values: Dict[str, Any]) -> None:
         chosen = training.labelled_ids(source, config.data.train_split, config.labels)
     beside = training.open_beside(config)
     directory = RunDirectory(config.run.model_dir, writable=is_chief(strategy))
-    directory.begin("distill", config, source.class_names or teacher_classes, names_known)
-    training.write_labelled(directory, source, chosen)
+    class_names = source.class_names or teacher_classes
+    settings = directory.check("distill", config, class_names, names_known)
 
     keras.utils.set_random_seed(config.run.seed)
     with strategy.scope():
@@ -82,6 +82,10 @@ def run(values: Dict[str, Any]) -> None:
         labelled = training_batches(*arguments, ids=ids, draw=2, **how).map(_named_labelled)
         return tf.data.Dataset.zip((images, labelled)).map(lambda one, other: {**one, **other})
 
+    def begin() -> None:
+        directory.begin(settings)
+        training.write_labelled(directory, source, chosen)
+
     num_examples = training.num_examples(source, config, beside)
     training.train_and_evaluate(
         directory,
@@ -92,6 +96,7 @@ def run(values: Dict[str, Any]) -> None:
         batches_from,
         num_examples,
         shown="distillation_loss",
+        begin=begin,
     )
 
 

@@ -57,8 +57,7 @@ def run(values: Dict[str, Any]) -> None:
         raise refuse("dataset", source.name, "has no labels, which fine-tuning needs")
     chosen = training.labelled_ids(source, config.data.train_split, config.labels)
     directory = RunDirectory(config.run.model_dir, writable=is_chief(strategy))
-    directory.begin("finetune", config, source.class_names)
-    training.write_labelled(directory, source, chosen)
+    settings = directory.check("finetune", config, source.class_names)
 
     keras.utils.set_random_seed(config.run.seed)
     with strategy.scope():
@@ -82,6 +81,10 @@ def run(values: Dict[str, Any]) -> None:
             on_device=training.augments_on_device(config, strategy),
         )
 
+    def begin() -> None:
+        directory.begin(settings)
+        training.write_labelled(directory, source, chosen)
+
     num_examples = source.num_examples(config.data.train_split) if ids is None else len(ids)
     training.train_and_evaluate(
         directory,
@@ -92,6 +95,7 @@ def run(values: Dict[str, Any]) -> None:
         batches_from,
         num_examples,
         shown="supervised_loss",
+        begin=begin,
     )
 
 

@@ -43,7 +43,7 @@ def run(values: Dict[str, Any]) -> None:
         contrastive = dataclasses.replace(config.contrastive, lineareval_while_pretraining=False)
         config = dataclasses.replace(config, contrastive=contrastive)
     directory = RunDirectory(config.run.model_dir, writable=is_chief(strategy))
-    directory.begin("pretrain", config, source.class_names)
+    settings = directory.check("pretrain", config, source.class_names)
 
     keras.utils.set_random_seed(config.run.seed)
     with strategy.scope():
@@ -72,10 +72,13 @@ def run(values: Dict[str, Any]) -> None:
             training.augments_on_device(config, strategy),
         )
 
-    if directory.writable and config.run.mode != "eval":
-        with training.labels_checked(source):
-            batch = next(iter(batches_from(0)))
-        _draw_views(directory, ready_for_network(batch, config.augmentation))
+    def begin() -> None:
+        directory.begin(settings)
+        if directory.writable and config.run.mode != "eval":
+            with training.labels_checked(source):
+                batch = next(iter(batches_from(0)))
+            _draw_views(directory, ready_for_network(batch, config.augmentation))
+
     training.train_and_evaluate(
         directory,
         config,
@@ -85,6 +88,7 @@ def run(values: Dict[str, Any]) -> None:
         batches_from,
         num_examples,
         shown="contrast_loss",
+        begin=begin,
     )
 
 

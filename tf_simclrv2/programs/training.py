@@ -14,6 +14,7 @@ from tf_simclrv2.learners.learner import Learner
 from tf_simclrv2.networks.network import Network
 from tf_simclrv2.optimization.optimizers import build_optimizer, build_schedule, check_optimizer
 from tf_simclrv2.runtime.callbacks import LogMetrics, Progress, SaveCheckpoints
+from tf_simclrv2.runtime.restoring import reading
 from tf_simclrv2.runtime.run_directory import RunDirectory
 from tf_simclrv2.runtime.strategy import (
     check_batch,
@@ -164,6 +165,7 @@ def train_and_evaluate(
     batches_from: Callable[[int, Part], tf.data.Dataset],
     num_examples: int,
     shown: str,
+    begin: Callable[[], None],
 ) -> None:
     """Trains a learner from the run's newest checkpoint on, and evaluates its classifier.
 
@@ -176,9 +178,10 @@ def train_and_evaluate(
       batches_from: a part of the training batches from a step on.
       num_examples: images in an epoch.
       shown: the metric that stands beside the progress bar.
+      begin: writes the run's settings; called when all that has to be read could be.
 
     Raises:
-      ConfigError: there is nothing to evaluate.
+      ConfigError: there is nothing to evaluate, or the newest checkpoint can't be read.
     """
     schedule = build_schedule(config.optimization, num_examples)
     learner.network.encoder.rematerialize = config.devices.rematerialize
@@ -192,9 +195,11 @@ def train_and_evaluate(
         learner.optimizer.build(learner.network.trainable_variables)
         checkpoint = tf.train.Checkpoint(optimizer=learner.optimizer, **learner.saved_parts)
         latest = run.latest_checkpoint()
-        checkpoint.restore(latest)
-    if latest is None and config.run.mode == "eval":
-        raise refuse("mode", "eval", f"{run.path} holds no checkpoint to evaluate yet")
+        if latest is None and config.run.mode == "eval":
+            raise refuse("mode", "eval", f"{run.path} holds no checkpoint to evaluate yet")
+        with reading(latest):
+            checkpoint.restore(latest)
+    begin()
     if config.run.mode != "eval":
         batch_size = config.optimization.train_batch_size
         steps_per_epoch = num_examples / batch_size
@@ -216,7 +221,7 @@ def _fit(run, strategy, learner, batches_from, total, shown, log, save) -> None:
     start = int(learner.optimizer.iterations.numpy())
     if start >= total:
         return
-    progress = Progress(run.step_of_method, start, total, shown)
+    bars = [Progress(run.step_of_method, start, total, shown)] if run.writable else []
     several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
     try:
         learner.fit(
@@ -224,7 +229,7 @@ def _fit(run, strategy, learner, batches_from, total, shown, log, save) -> None:
             epochs=1,
             steps_per_epoch=total - start,
             verbose=0,
-            callbacks=[log, save, progress] if run.writable else [log, save],
+            callbacks=[log, save, *bars],
         )
     except KeyboardInterrupt:
         # Saving needs all workers, but perhaps only this one was interrupted.
@@ -241,7 +246,8 @@ def _fit(run, strategy, learner, batches_from, total, shown, log, save) -> None:
             "its last checkpoint."
         ) from error
     finally:
-        progress.close()
+        for bar in bars:
+            bar.close()
 
 
 @contextlib.contextmanager

@@ -1,7 +1,8 @@
 """From a run directory back to its network."""
 
+import contextlib
 import os
-from typing import Any, Callable, Optional, Tuple
+from typing import Any, Callable, Iterator, Optional, Tuple
 
 from tf_simclrv2.config import (
     ConfigError,
@@ -11,7 +12,7 @@ from tf_simclrv2.config import (
     ProjectionHeadConfig,
     refuse,
 )
-from tf_simclrv2.keras2 import tf
+from tf_simclrv2.keras2 import READ_ERRORS, tf
 from tf_simclrv2.networks.network import Network
 from tf_simclrv2.runtime.run_directory import RunDirectory, open_run
 
@@ -63,29 +64,48 @@ def split_checkpoint(path: str) -> Tuple[str, Optional[str]]:
     return path, None
 
 
-def _restore(
-    checkpoint: tf.train.Checkpoint, path: str, create: Callable[[], Any] = lambda: None
-) -> None:
+@contextlib.contextmanager
+def reading(path: str) -> Iterator[None]:
+    """Within it, a checkpoint of a run that can't be read, or not into the run, is refused.
+
+    Args:
+      path: the checkpoint.
+
+    Raises:
+      ConfigError: it is damaged or does not fit.
+    """
     try:
-        status = checkpoint.restore(path)
-        create()
-        status.assert_existing_objects_matched().expect_partial()
-    except (AssertionError, ValueError, tf.errors.OpError) as error:
+        yield
+    except (AssertionError, *READ_ERRORS) as error:
         # Keras wraps what went wrong in lines about the layer that it was called from.
-        lines = str(error).splitlines()
+        lines = str(error).splitlines() or [type(error).__name__]
         reason = next((line.strip() for line in lines if "shape" in line), lines[0])
         raise ConfigError(
-            f"{path}: the checkpoint doesn't fit the network that its config.json describes "
-            f"({reason})."
+            f"{path}: the checkpoint is damaged, or doesn't fit the network that its config.json "
+            f"describes ({reason.rstrip('.')})."
         ) from error
 
 
+def _restore(
+    checkpoint: tf.train.Checkpoint, path: str, create: Callable[[], Any] = lambda: None
+) -> None:
+    with reading(path):
+        status = checkpoint.restore(path)
+        create()
+        status.assert_existing_objects_matched().expect_partial()
+
+
 def trained_steps(checkpoint: str) -> int:
-    """The number of training steps after which a run's checkpoint was saved."""
-    reader = tf.train.load_checkpoint(checkpoint)
-    # Optimizers of tensorflow-addons have their own name for it.
-    names = [f"optimizer/{name}/.ATTRIBUTES/VARIABLE_VALUE" for name in ("_iterations", "iter")]
-    return int(reader.get_tensor(next(name for name in names if reader.has_tensor(name))))
+    """The number of training steps after which a run's checkpoint was saved.
+
+    Raises:
+      ConfigError: the checkpoint is damaged.
+    """
+    with reading(checkpoint):
+        reader = tf.train.load_checkpoint(checkpoint)
+        # Optimizers of tensorflow-addons have their own name for it.
+        names = [f"optimizer/{name}/.ATTRIBUTES/VARIABLE_VALUE" for name in ("_iterations", "iter")]
+        return int(reader.get_tensor(next(name for name in names if reader.has_tensor(name))))
 
 
 def check_memory(run: RunDirectory) -> None:

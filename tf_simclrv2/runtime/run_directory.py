@@ -77,15 +77,15 @@ class RunDirectory:
         """Whether a run was begun here."""
         return os.path.isfile(self.file("config.json"))
 
-    def begin(
+    def check(
         self,
         step_of_method: str,
         config: Any,
         class_names: Optional[List[str]],
         class_names_known: bool = True,
         converted: Optional[Dict[str, Any]] = None,
-    ) -> None:
-        """Writes the run's settings, or checks that the run here has the same ones.
+    ) -> Dict[str, Any]:
+        """Checks that a run can begin here, or that the run here has the same settings.
 
         Args:
           step_of_method: pretrain, finetune or distill.
@@ -93,6 +93,9 @@ class RunDirectory:
           class_names: names of the classes; None without labels.
           class_names_known: False if they are mere numbers, since nobody told their names.
           converted: what the weights were converted from; None if they were trained here.
+
+        Returns:
+          The content for ``config.json``, which :meth:`begin` writes.
 
         Raises:
           ConfigError: another run is here; the message names the fields that differ.
@@ -110,6 +113,10 @@ class RunDirectory:
             self._check_same(content, config)
         elif self.writable:
             self.check_empty("must be a new or empty directory or one that holds a run")
+        return content
+
+    def begin(self, content: Dict[str, Any]) -> None:
+        """Writes the run's settings, as :meth:`check` returned them, and its environment."""
         if not self.writable:
             return
         os.makedirs(self.path, exist_ok=True)
