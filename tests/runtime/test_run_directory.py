@@ -85,6 +85,32 @@ def test_other_settings_are_refused_by_name(run, config, section, fields, words)
     assert pathlib.Path(run.file("config.json")).read_text() == before
 
 
+def test_paths_may_be_spelt_in_another_way(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "p").mkdir()
+
+    def fine_tuning(checkpoint):
+        start = FineTuningConfig(checkpoint)
+        return FinetuneConfig(run=config.run, fine_tuning=start, data=config.data)
+
+    run = RunDirectory(config.run.model_dir)
+    run.begin(run.check("finetune", fine_tuning("p"), ["a"]))
+    for spelling in ("p/", "./p", f"{tmp_path}/p", "~/p"):
+        run.check("finetune", fine_tuning(spelling), ["a"])
+    with pytest.raises(ConfigError, match="checkpoint was p and is now q"):
+        run.check("finetune", fine_tuning("q"), ["a"])
+
+
+def test_what_a_run_was_converted_from_is_kept_when_it_goes_on(config):
+    run = RunDirectory(config.run.model_dir)
+    source = {"google_checkpoint": "x", "kernel_scale": 1.0}
+    run.begin(run.check("pretrain", config, ["0"], False, source))
+    run.begin(run.check("pretrain", config, ["0"]))
+    assert run.converted == source
+    assert not run.class_names_known
+
+
 def test_other_classes_are_refused(run, config):
     with pytest.raises(ConfigError, match="the classes of the data differ"):
         run.check("pretrain", config, ["a", "c"])

@@ -111,6 +111,10 @@ class RunDirectory:
             content["converted"] = converted
         if self.exists:
             self._check_same(content, config)
+            before = self._read()
+            for name in ("class_names_known", "converted"):
+                if name in before:
+                    content.setdefault(name, before[name])
         elif self.writable:
             self.check_empty("must be a new or empty directory or one that holds a run")
         return content
