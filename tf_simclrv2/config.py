@@ -3,8 +3,9 @@
 A config is plain data. It knows nothing of TensorFlow, so that building one, from flags or from a
 run directory's ``config.json``, is instant and can refuse a bad setting before any work starts.
 
-Field metadata carries what the command line needs (help, choices) and whether a finished or
-interrupted run may be continued with another value (``may_change``).
+Field metadata carries what the command line needs (help, choices), whether a finished or
+interrupted run may be continued with another value (``may_change``), and whether the value is a
+path (``is_path``), so that two spellings of it are the same value.
 """
 
 import dataclasses
@@ -39,7 +40,13 @@ def refuse(flag: str, value: Any, allowed: str) -> ConfigError:
     return ConfigError(f"--{flag}={value}: {allowed}.")
 
 
-def setting(default: Any, help: str, choices: Optional[Sequence] = None, may_change: bool = False):
+def setting(
+    default: Any,
+    help: str,
+    choices: Optional[Sequence] = None,
+    may_change: bool = False,
+    is_path: bool = False,
+) -> Any:
     """A config field with what the command line and the run directory need to know of it.
 
     Args:
@@ -47,8 +54,9 @@ def setting(default: Any, help: str, choices: Optional[Sequence] = None, may_cha
       help: the flag's help text.
       choices: allowed values, or None.
       may_change: whether a run may be continued with another value.
+      is_path: whether it is a path.
     """
-    metadata = {"help": help, "choices": choices, "may_change": may_change}
+    metadata = {"help": help, "choices": choices, "may_change": may_change, "is_path": is_path}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -284,7 +292,9 @@ class UnlabelledConfig:
     """Images without labels to train on beside the data set's."""
 
     unlabeled_data_dir: Optional[str] = setting(
-        None, "Folder of further images, at any depth, whose labels are not used."
+        None,
+        "Folder of further images, at any depth, whose labels are not used.",
+        is_path=True,
     )
 
 
@@ -488,6 +498,7 @@ class LabelsConfig:
         None,
         "File that lists the labelled examples, one on a line, by id or by image file name, as the "
         "paper's 1percent.txt or a run's labelled_examples.txt do.",
+        is_path=True,
     )
 
     def __post_init__(self):
@@ -519,7 +530,9 @@ class FineTuningConfig:
     """From which weights and which layer fine-tuning starts (paper, section 2)."""
 
     checkpoint: Optional[str] = setting(
-        None, "Directory of the pretraining run to start from, or one checkpoint in it."
+        None,
+        "Directory of the pretraining run to start from, or one checkpoint in it.",
+        is_path=True,
     )
     use_ema_weights: bool = setting(
         False, "Start from the memory network of a pretraining run with --use_memory."
@@ -559,7 +572,9 @@ class FineTuningConfig:
 class DistillationConfig:
     """How a student learns from a teacher's predictions (paper, section 2, equations 2 and 3)."""
 
-    teacher: Optional[str] = setting(None, "Directory of the fine-tuned run that teaches.")
+    teacher: Optional[str] = setting(
+        None, "Directory of the fine-tuned run that teaches.", is_path=True
+    )
     distillation_temperature: float = setting(
         1.0, "Temperature of teacher's and student's predictions."
     )

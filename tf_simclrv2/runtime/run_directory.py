@@ -152,11 +152,13 @@ class RunDirectory:
                 f"holds a {before['step']} run, so {content['step']} needs another directory",
             )
         differing = []
+        config_before = self.config
         for section in dataclasses.fields(config):
-            for field in dataclasses.fields(getattr(config, section.name)):
-                was = before["config"].get(section.name, {}).get(field.name, field.default)
-                now = content["config"][section.name][field.name]
-                if was != now and not field.metadata["may_change"]:
+            sections = getattr(config_before, section.name), getattr(config, section.name)
+            for field in dataclasses.fields(sections[0]):
+                was, now = (getattr(each, field.name) for each in sections)
+                same = _same_path(was, now) if field.metadata["is_path"] else was == now
+                if not same and not field.metadata["may_change"]:
                     differing.append(f"{field.name} was {was} and is now {now}")
         if before["class_names"] != content["class_names"]:
             differing.append("the classes of the data differ")
@@ -302,6 +304,14 @@ class RunDirectory:
             return None
         with open(self.file("result.json"), encoding="utf-8") as file:
             return json.load(file)
+
+
+def _same_path(path: Optional[str], other: Optional[str]) -> bool:
+    """Whether two paths, either of which may be None, are spellings of the same."""
+    if path is None or other is None:
+        return path == other
+    path, other = (os.path.abspath(os.path.expanduser(each)) for each in (path, other))
+    return path == other
 
 
 def _is_whole(checkpoint: str) -> bool:
