@@ -145,6 +145,30 @@ def test_weights_that_do_not_fit_their_config_are_refused(refused, method, tmp_p
     assert "doesn't fit" in sentence
 
 
+@pytest.mark.parametrize("fault", ["section", "field", "value"])
+def test_a_config_with_what_is_no_setting_is_refused_by_name(fault, refused, method, tmp_path):
+    shutil.copytree(method["pretrained"], tmp_path / "broken")
+    path = tmp_path / "broken" / "config.json"
+    content = json.loads(path.read_text())
+    extra, word = {
+        "section": ({"datum": {}}, "no setting datum"),
+        "field": ({"data": {"pixels": 8}}, "no setting data.pixels"),
+        "value": ({"data": {"image_size": -8}}, "--image_size=-8: must be"),
+    }[fault]
+    content["config"].update(extra)
+    path.write_text(json.dumps(content))
+    sentence = refused("evaluate", "--model_dir={tmp}/broken")
+    assert sentence.startswith(f"error: {path}: ")
+    assert word in sentence
+
+
+@pytest.mark.parametrize("place", ["{tmp}/file/new", "/proc/new"])
+def test_a_place_where_no_run_can_be_written_is_refused(place, refused, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    sentence = refused("pretrain", *TINY, *FEW_STEPS, f"--model_dir={place}")
+    assert f"--model_dir={place.format(tmp=tmp_path)}: can't be written" in sentence
+
+
 def _cut_short(method, tmp_path, name):
     """A copy of a run, under its name, whose checkpoint has lost its end."""
     shutil.copytree(method[name], tmp_path / name)

@@ -38,8 +38,18 @@ def config_to_dict(config: Any) -> Dict[str, Dict[str, Any]]:
 
 
 def config_from_dict(config_class: Type[T], sections: Dict[str, Dict[str, Any]]) -> T:
-    """The inverse of :func:`config_to_dict`."""
+    """The inverse of :func:`config_to_dict`.
+
+    Raises:
+      ConfigError: there is no such section, field or value.
+    """
     fields = {field.name: field.type for field in dataclasses.fields(config_class)}
+    unknown = sections.keys() - fields
+    for name in fields:
+        known = {field.name for field in dataclasses.fields(fields[name])}
+        unknown |= {f"{name}.{field}" for field in sections.get(name, {}).keys() - known}
+    if unknown:
+        raise ConfigError(f"there is no setting {' or '.join(sorted(unknown))}")
     return config_class(**{name: fields[name](**sections.get(name, {})) for name in fields})
 
 
@@ -215,7 +225,10 @@ class RunDirectory:
     def config(self) -> Any:
         """The run's config."""
         content = self._read()
-        return config_from_dict(STEPS_OF_METHOD[content["step"]], content["config"])
+        try:
+            return config_from_dict(STEPS_OF_METHOD[content["step"]], content["config"])
+        except ConfigError as error:
+            raise ConfigError(f"{self.file('config.json')}: {str(error).rstrip('.')}.") from error
 
     def latest_checkpoint(self) -> Optional[str]:
         """The path of the newest checkpoint that is whole, or None if none was saved yet.
