@@ -93,6 +93,8 @@ CASES = {
         ["--labels_per_class=500", "at most that"]),
     "missing teacher": (["distill", "--teacher={tmp}/none", NEW],
                         ["--teacher={tmp}/none", "existing run directory"]),
+    "evaluation of a new run": (["pretrain", *TINY, "--mode=eval", NEW],
+                                ["--mode=eval", "holds no checkpoint to evaluate yet"]),
     "evaluation of nothing": (["evaluate", "--model_dir={tmp}/none"],
                               ["--model_dir={tmp}/none", "existing run directory"]),
     "run of another step in the directory": (

@@ -130,11 +130,13 @@ class RunDirectory:
         return content
 
     def begin(self, content: Dict[str, Any]) -> None:
-        """Writes the run's settings, as :meth:`check` returned them, and its environment."""
+        """Writes the run's settings, as :meth:`check` returned them, and its environment.
+
+        Raises:
+          ConfigError: the directory can't be written.
+        """
         if not self.writable:
             return
-        os.makedirs(self.path, exist_ok=True)
-        write_whole(self.file("config.json"), json.dumps(content, indent=2) + "\n")
         environment = {
             "command": shlex.join([os.path.basename(sys.executable), *sys.argv]),
             "tf_simclrv2": __version__,
@@ -144,7 +146,12 @@ class RunDirectory:
             "platform": platform.platform(),
             "devices": [device.device_type for device in tf.config.list_physical_devices()],
         }
-        write_whole(self.file("environment.json"), json.dumps(environment, indent=2) + "\n")
+        try:
+            os.makedirs(self.path, exist_ok=True)
+            write_whole(self.file("config.json"), json.dumps(content, indent=2) + "\n")
+            write_whole(self.file("environment.json"), json.dumps(environment, indent=2) + "\n")
+        except OSError as error:
+            raise refuse("model_dir", self.path, f"can't be written ({error.strerror})") from error
 
     def check_empty(self, allowed: str) -> None:
         """Raises ConfigError, which tells what is ``allowed``, if anything is here already."""
