@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import pathlib
 
 import pytest
@@ -16,7 +17,9 @@ from tf_simclrv2.config import (
     PretrainConfig,
     RunConfig,
 )
+from tf_simclrv2.data.sources import open_source
 from tf_simclrv2.keras2 import tf
+from tf_simclrv2.programs.training import write_labelled
 from tf_simclrv2.runtime.run_directory import (
     RunDirectory,
     config_from_dict,
@@ -140,6 +143,15 @@ def saved(run):
     for step in (2, 4):
         manager.save(checkpoint_number=step)
     return pathlib.Path(run.file("checkpoints"))
+
+
+def test_one_process_alone_writes_the_labelled_examples(tmp_path):
+    source = open_source(DataConfig())
+    for writable in (False, True):
+        run = RunDirectory(str(tmp_path), writable)
+        write_labelled(run, source, {"first": 3, "second": 1})
+        assert os.listdir(tmp_path) == (["labelled_examples.txt"] if writable else [])
+    assert (tmp_path / "labelled_examples.txt").read_text() == "first\t3\nsecond\t1\n"
 
 
 def test_the_newest_checkpoint_is_found_without_a_warning(run, saved, capsys):

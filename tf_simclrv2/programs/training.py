@@ -15,7 +15,7 @@ from tf_simclrv2.networks.network import Network
 from tf_simclrv2.optimization.optimizers import build_optimizer, build_schedule, check_optimizer
 from tf_simclrv2.runtime.callbacks import LogMetrics, Progress, SaveCheckpoints
 from tf_simclrv2.runtime.restoring import reading
-from tf_simclrv2.runtime.run_directory import RunDirectory
+from tf_simclrv2.runtime.run_directory import RunDirectory, write_whole
 from tf_simclrv2.runtime.strategy import (
     check_batch,
     describe,
@@ -130,10 +130,10 @@ def labelled_ids(source: Source, split: str, labels: LabelsConfig) -> Optional[D
 
 def write_labelled(run: RunDirectory, source: Source, chosen: Optional[Dict[str, int]]) -> None:
     """Writes the ids and classes of the labelled examples to the run directory."""
-    if chosen is not None:
-        with open(run.file("labelled_examples.txt"), "w", encoding="utf-8") as file:
-            for example_id, label in chosen.items():
-                file.write(f"{example_id}\t{source.class_names[label]}\n")
+    if chosen is None or not run.writable:
+        return
+    lines = (f"{example_id}\t{source.class_names[label]}\n" for example_id, label in chosen.items())
+    write_whole(run.file("labelled_examples.txt"), "".join(lines))
 
 
 def begin_devices(config: Any) -> tf.distribute.Strategy:
