@@ -1,9 +1,16 @@
 """What a config computes and refuses."""
 
+import dataclasses
+import math
+import re
+from typing import Optional
+
 import pytest
 
 from tf_simclrv2 import config
 from tf_simclrv2.config import ConfigError
+from tf_simclrv2.programs import command_line
+from tf_simclrv2.programs.main import COMMANDS
 
 
 def test_steps_are_counted_as_the_paper_code_counts_them():
@@ -116,3 +123,29 @@ def test_a_bad_value_is_refused_with_flag_value_and_what_is_allowed(section, fie
 def test_settings_that_exclude_each_other_or_are_out_of_range_are_refused(section, fields, flag):
     with pytest.raises(ConfigError, match=f"^--{flag}="):
         section(**fields)
+
+
+REQUIRED = ("model_dir", "checkpoint", "teacher", "saved_model", "images", "google_checkpoint")
+SECTIONS = {
+    section for kind in COMMANDS.values() for section in command_line.sections_of(kind).values()
+}
+NUMBERS = [
+    (section, field.name, value)
+    for section in sorted(SECTIONS, key=lambda section: section.__name__)
+    for field in dataclasses.fields(section)
+    for kind, values in ((float, (math.inf, math.nan, 1e308)), (int, (2**32,)))
+    if field.type in (kind, Optional[kind])
+    for value in values
+]
+
+
+@pytest.mark.parametrize(("section", "name", "value"), NUMBERS)
+def test_numbers_that_nothing_can_compute_with_are_refused(section, name, value):
+    names = {field.name for field in dataclasses.fields(section)}
+    fields = {required: "x" for required in REQUIRED if required in names}
+    with pytest.raises(ConfigError, match=rf"^--{name}={re.escape(str(value))}: must be "):
+        section(**{**fields, name: value})
+
+
+def test_the_largest_seed_is_numpys():
+    assert config.RunConfig("x", seed=2**32 - 1).seed == 2**32 - 1

@@ -22,6 +22,11 @@ STRATEGIES = ("auto", "one_device", "mirrored", "multi_worker", "tpu")
 LARGEST_CIFAR_STEM_IMAGE = 32
 # Sizes that suit data sets of small images; all others default to ImageNet's 224.
 DEFAULT_IMAGE_SIZES = {"digits": 16, "cifar10": 32, "cifar100": 32, "svhn_cropped": 32, "mnist": 32}
+# Beyond this products with numbers of images overflow.
+_LARGEST_FLOAT = 1e9
+# NumPy takes no larger seeds.
+_LARGEST_INTEGER = 2**32 - 1
+LARGEST_WIDTH_MULTIPLIER = 64
 SMALLEST_IMAGE = {"cifar": 8, "imagenet": 32}
 
 
@@ -60,10 +65,15 @@ def setting(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def _check_choices(section: Any) -> None:
+def _check_values(section: Any) -> None:
+    """Checks what holds for all fields: choices, and that numbers are ones to compute with."""
     for field in dataclasses.fields(section):
         choices = field.metadata.get("choices")
         value = getattr(section, field.name)
+        if isinstance(value, float) and not abs(value) <= _LARGEST_FLOAT:
+            raise refuse(field.name, value, f"must be a number of at most {_LARGEST_FLOAT:,.0f}")
+        if isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
+            raise refuse(field.name, value, f"must be at most {_LARGEST_INTEGER}")
         if choices is not None and value is not None and value not in choices:
             allowed = ", ".join(str(choice) for choice in choices)
             raise refuse(field.name, value, f"must be one of {allowed}")
@@ -112,8 +122,13 @@ class NetworkConfig:
     )
 
     def __post_init__(self):
-        _check_choices(self)
-        _check(self, "width_multiplier", self.width_multiplier > 0, "must be greater than 0")
+        _check_values(self)
+        _check(
+            self,
+            "width_multiplier",
+            0 < self.width_multiplier <= LARGEST_WIDTH_MULTIPLIER,
+            f"must be greater than 0 and at most {LARGEST_WIDTH_MULTIPLIER}",
+        )
         channels = 64 * self.width_multiplier
         _check(
             self,
@@ -163,7 +178,7 @@ class ProjectionHeadConfig:
     proj_out_dim: int = setting(128, "Dimension of the projection.")
 
     def __post_init__(self):
-        _check_choices(self)
+        _check_values(self)
         _check_positive(self, "num_proj_layers", "proj_out_dim")
 
     @property
@@ -229,6 +244,7 @@ class DataConfig:
     eval_steps: int = setting(0, "Batches to evaluate; 0 is the whole split.", None, True)
 
     def __post_init__(self):
+        _check_values(self)
         _check_positive(self, "image_size", "eval_batch_size")
         _check_not_negative(self, "eval_steps", "holdout_seed")
         _check(self, "dataset", bool(self.dataset), "must name a data set")
@@ -270,7 +286,7 @@ class AugmentationConfig:
     )
 
     def __post_init__(self):
-        _check_choices(self)
+        _check_values(self)
         _check_not_negative(self, "color_jitter_strength")
         _check(
             self,
@@ -323,7 +339,7 @@ class OptimizationConfig:
     )
 
     def __post_init__(self):
-        _check_choices(self)
+        _check_values(self)
         _check_positive(self, "train_batch_size", "train_epochs", "learning_rate")
         _check(
             self,
@@ -373,7 +389,7 @@ class RunConfig:
     keep_checkpoint_max: int = setting(5, "Newest checkpoints to keep.", None, True)
 
     def __post_init__(self):
-        _check_choices(self)
+        _check_values(self)
         _check(self, "model_dir", bool(self.model_dir), "a directory for the run must be given")
         _check_positive(self, "log_every_steps", "checkpoint_epochs", "keep_checkpoint_max")
         _check_not_negative(self, "checkpoint_steps", "seed")
@@ -425,7 +441,7 @@ class DevicesConfig:
     )
 
     def __post_init__(self):
-        _check_choices(self)
+        _check_values(self)
         _check_not_negative(self, "virtual_devices", "steps_per_execution")
         _check(
             self,
@@ -455,6 +471,7 @@ class ContrastiveConfig:
     )
 
     def __post_init__(self):
+        _check_values(self)
         _check_positive(self, "temperature")
 
 
@@ -480,7 +497,7 @@ class MemoryConfig:
     )
 
     def __post_init__(self):
-        _check_choices(self)
+        _check_values(self)
         _check_positive(self, "memory_size")
         _check(self, "memory_ema_decay", 0 <= self.memory_ema_decay < 1, "must be in [0, 1)")
 
@@ -502,6 +519,7 @@ class LabelsConfig:
     )
 
     def __post_init__(self):
+        _check_values(self)
         if self.label_fraction is not None:
             _check(self, "label_fraction", 0 < self.label_fraction <= 1, "must be in (0, 1]")
         _check_positive(self, "labels_per_class")
@@ -552,7 +570,7 @@ class FineTuningConfig:
     zero_init_logits_layer: bool = setting(False, "Start the classifier's layer from zeros.")
 
     def __post_init__(self):
-        _check_choices(self)
+        _check_values(self)
         if self.from_scratch and self.checkpoint:
             raise refuse("from_scratch", self.from_scratch, "can't be combined with --checkpoint")
         if self.from_scratch and self.use_ema_weights:
@@ -585,6 +603,7 @@ class DistillationConfig:
     )
 
     def __post_init__(self):
+        _check_values(self)
         _check(self, "teacher", bool(self.teacher), "a fine-tuned run must be given")
         _check_positive(self, "distillation_temperature")
         _check(self, "distillation_alpha", 0 <= self.distillation_alpha <= 1, "must be in [0, 1]")
@@ -692,6 +711,7 @@ class ViewsSection:
     seed: int = setting(0, "Chooses images and views; a run with this seed begins with them.")
 
     def __post_init__(self):
+        _check_values(self)
         _check_positive(self, "num_images")
         _check_not_negative(self, "seed")
         _check(self, "output", self.output.endswith(".png"), "must end .png")
@@ -720,6 +740,7 @@ class EvaluationConfig:
     eval_steps: int = setting(0, "Batches to evaluate; 0 is the whole split.")
 
     def __post_init__(self):
+        _check_values(self)
         _check(self, "model_dir", bool(self.model_dir), "the directory of a run must be given")
         _check_positive(self, "eval_batch_size")
         _check_not_negative(self, "eval_steps")
@@ -748,6 +769,7 @@ class ExportedModelConfig:
     batch_size: int = setting(32, "Images at a time.")
 
     def __post_init__(self):
+        _check_values(self)
         _check(self, "saved_model", bool(self.saved_model), "an export must be given")
         _check(self, "images", bool(self.images), "image files or a folder must be given")
         _check_positive(self, "batch_size")
@@ -831,6 +853,7 @@ class ConversionConfig:
     )
 
     def __post_init__(self):
+        _check_values(self)
         _check(self, "model_dir", bool(self.model_dir), "a run directory must be given")
         _check_positive(self, "image_size")
         if not self.to_google and not self.google_checkpoint:
