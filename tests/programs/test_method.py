@@ -15,8 +15,8 @@ from tf_simclrv2.config import DataConfig
 from tf_simclrv2.data.pipeline import evaluation_batches
 from tf_simclrv2.data.sources import open_source
 from tf_simclrv2.keras2 import tf
-from tf_simclrv2.runtime.callbacks import Progress
-from tf_simclrv2.runtime.restoring import restore_network
+from tf_simclrv2.runtime.callbacks import LogMetrics, Progress
+from tf_simclrv2.runtime.restoring import restore_network, trained_steps
 from tf_simclrv2.runtime.run_directory import RunDirectory
 
 PRETRAIN = ["pretrain", *TINY, *FEW_STEPS, *DIGITS_VIEWS]
@@ -155,6 +155,34 @@ def test_an_interrupted_run_goes_on_to_the_very_same_weights(
     assert command(*PRETRAIN, f"--model_dir={path}").code == 0
     _assert_same_weights(path, method["pretrained"])
     assert [row["step"] for row in RunDirectory(path).metrics()] == ["2", "4"]
+
+
+def test_an_interrupt_between_a_step_and_its_callbacks_loses_nothing(
+    command, method, tmp_path, monkeypatch
+):
+    whole = LogMetrics.on_train_batch_end
+
+    def interrupt(self, batch, logs=None):
+        if batch == 1:
+            raise KeyboardInterrupt
+        whole(self, batch, logs)
+
+    path = str(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(LogMetrics, "on_train_batch_end", interrupt)
+        assert command(*PRETRAIN, f"--model_dir={path}").code == 130
+    assert RunDirectory(path).latest_checkpoint().endswith("ckpt-2")
+    assert trained_steps(RunDirectory(path).latest_checkpoint()) == 2
+
+    assert command(*PRETRAIN, f"--model_dir={path}").code == 0
+    _assert_same_weights(path, method["pretrained"])
+    rows, expected = (RunDirectory(each).metrics() for each in (path, method["pretrained"]))
+    assert [row["step"] for row in rows] == ["2", "4"]
+    for row, other in zip(rows, expected):
+        row.pop("images_per_second"), other.pop("images_per_second")
+        assert {k: float(v) for k, v in row.items()} == pytest.approx(
+            {k: float(v) for k, v in other.items()}, rel=1e-4
+        )
 
 
 def test_a_finished_run_is_only_evaluated_again(command, method, tmp_path):

@@ -233,7 +233,8 @@ def _fit(run, strategy, learner, batches_from, total, shown, log, save) -> None:
         )
     except KeyboardInterrupt:
         # Saving needs all workers, but perhaps only this one was interrupted.
-        if not several:
+        if not several and learner.optimizer.iterations > start:
+            log.on_train_end()
             save.on_train_end()
         raise
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError,

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from typing import Dict
+from typing import Dict, Optional
 
 from tqdm import tqdm
 
@@ -10,6 +10,8 @@ from tf_simclrv2.keras2 import keras, tf
 from tf_simclrv2.optimization.schedules import WarmupCosine
 from tf_simclrv2.runtime.run_directory import RunDirectory
 
+# Means of metrics by name.
+Logs = Dict[str, float]
 # Where output is not a terminal (a log file, CI), a line this often is enough.
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -37,17 +39,17 @@ class Progress(keras.callbacks.Callback):
         self._shown = shown
         self._bar = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Optional[Logs] = None) -> None:
         self._bar = tqdm(**self._bar_arguments)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Optional[Logs] = None) -> None:
         self._bar.set_postfix({self._shown: f"{logs[self._shown]:.3f}"}, refresh=False)
         self._bar.update(self._bar_arguments["initial"] + batch + 1 - self._bar.n)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Optional[Logs] = None) -> None:
         self.close()
 
-    def close(self):
+    def close(self) -> None:
         """Ends the bar's line; what is printed next, an error perhaps, begins on its own."""
         if self._bar is not None:
             self._bar.close()
@@ -79,41 +81,56 @@ class LogMetrics(keras.callbacks.Callback):
         self._batch_size = batch_size
         self._steps_per_epoch = steps_per_epoch
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Optional[Logs] = None) -> None:
         self._start = self._step = int(self.model.optimizer.iterations.numpy())
         if self._run.writable:
             self._run.drop_metrics_after(self._step)
             self._writer = tf.summary.create_file_writer(self._run.file("events"))
         self._restart_clock()
 
-    def _restart_clock(self):
+    def _restart_clock(self) -> None:
         self._since, self._since_step = time.monotonic(), self._step
 
-    def on_train_batch_end(self, batch, logs=None):
-        before, self._step = self._step, self._start + batch + 1
+    def on_train_batch_end(self, batch: int, logs: Optional[Logs] = None) -> None:
+        step = self._start + batch + 1
+        if self._is_due(step):
+            self._log(step, logs)
+        self._step = step
+
+    def on_train_end(self, logs: Optional[Logs] = None) -> None:
+        # An interrupt may come between a step and the callbacks that belong to it.
+        step = int(self.model.optimizer.iterations.numpy())
+        if self._is_due(step):
+            self._log(step, {mean.name: float(mean.result()) for mean in self.model.metrics})
+        self._step = step
+
+    def _is_due(self, step: int) -> bool:
         # Several steps may have run since the last call.
-        due = self._step // self._every_steps > before // self._every_steps
-        if not due and self._step != self._schedule.total_steps:
-            return
+        due = step // self._every_steps > self._step // self._every_steps
+        return due or self._step < step == self._schedule.total_steps
+
+    def _log(self, step: int, means: Logs) -> None:
         elapsed = time.monotonic() - self._since
-        images = (self._step - self._since_step) * self._batch_size
+        images = (step - self._since_step) * self._batch_size
         if self._run.writable:
             self._write(
+                step,
                 {
-                    "epoch": self._step / self._steps_per_epoch,
-                    **logs,
-                    "learning_rate": float(self._schedule(self._step - 1)),
+                    "epoch": step / self._steps_per_epoch,
+                    **means,
+                    "learning_rate": float(self._schedule(step - 1)),
                     "images_per_second": images / elapsed,
-                }
+                },
             )
+        self._step = step
         self.model.reset_metrics()
         self._restart_clock()
 
-    def _write(self, values: Dict[str, float]):
-        self._run.append_metrics(self._step, values)
+    def _write(self, step: int, values: Logs) -> None:
+        self._run.append_metrics(step, values)
         with self._writer.as_default():
             for name, value in values.items():
-                tf.summary.scalar(name, value, step=self._step)
+                tf.summary.scalar(name, value, step=step)
         self._writer.flush()
 
 
@@ -132,19 +149,21 @@ class SaveCheckpoints(keras.callbacks.Callback):
         self._every_steps = every_steps
         self._is_saved = is_saved
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Optional[Logs] = None) -> None:
         self._start = self._step = int(self.model.optimizer.iterations.numpy())
         self._saved_step = self._start if self._is_saved else None
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Optional[Logs] = None) -> None:
         before, self._step = self._step, self._start + batch + 1
         if self._step // self._every_steps > before // self._every_steps:
             self._save()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Optional[Logs] = None) -> None:
+        # An interrupt may come between a step and the callbacks that belong to it.
+        self._step = int(self.model.optimizer.iterations.numpy())
         self._save()
 
-    def _save(self):
+    def _save(self) -> None:
         if self._saved_step != self._step:
             self._manager.save(checkpoint_number=self._step)
             self._saved_step = self._step
