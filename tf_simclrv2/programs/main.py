@@ -19,6 +19,7 @@ COMMANDS = {
     "embed": config.EmbedConfig,
     "convert": config.ConvertConfig,
 }
+TRAINING = ("pretrain", "finetune", "distill")
 INTERRUPTED = 130
 
 
@@ -36,8 +37,13 @@ def overview() -> str:
     return "\n".join(lines)
 
 
-def report_errors(work: Callable[[], None]) -> int:
-    """Does ``work``; returns the exit code, with a user's error printed as one sentence."""
+def report_errors(work: Callable[[], None], continues: bool = False) -> int:
+    """Does ``work``; returns the exit code, with a user's error printed as one sentence.
+
+    Args:
+      work: what a command does.
+      continues: whether the same command goes on where it was interrupted.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         work()
@@ -45,7 +51,8 @@ def report_errors(work: Callable[[], None]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted: the same command continues the run", file=sys.stderr)
+        hint = ": the same command continues the run" if continues else ""
+        print(f"interrupted{hint}", file=sys.stderr)
         return INTERRUPTED
     return 0
 
@@ -76,4 +83,4 @@ def main(arguments: Sequence[str]) -> int:
         # Only now, since it loads TensorFlow: help and misspelt flags need not wait for that.
         importlib.import_module(f"tf_simclrv2.programs.{command}").run(values)
 
-    return report_errors(work)
+    return report_errors(work, continues=command in TRAINING)
