@@ -474,6 +474,27 @@ def test_an_existing_checkpoint_is_not_overwritten(command, tmp_path):
     )
 
 
+@pytest.mark.parametrize("error", [OSError("No space left on device"), KeyboardInterrupt()])
+def test_a_conversion_that_fails_leaves_nothing_and_can_be_tried_again(
+    error, command, tmp_path, monkeypatch
+):
+    theirs = write_tf2(str(tmp_path / "theirs"), tiny("tf2"))
+    before = files_of(tmp_path)
+
+    def crash(*_, **__):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tf.train.CheckpointManager, "save", crash)
+        flags = [f"--google_checkpoint={theirs}", f"--model_dir={tmp_path / 'run'}"]
+        outcome = command("convert", *flags)
+    assert outcome.code != 0
+    assert "No space left" in outcome.err or outcome.err == "interrupted\n"
+    assert files_of(tmp_path) == before
+    (tmp_path / "run").mkdir()
+    _convert(command, theirs, tmp_path / "run")
+
+
 def test_the_run_tells_what_it_was_converted_from(converted):
     with open(os.path.join(converted["large"], "config.json")) as file:
         content = json.load(file)

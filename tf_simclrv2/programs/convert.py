@@ -1,6 +1,8 @@
 """``convert``: checkpoints of google-research/simclr to run directories, and back."""
 
 import os
+import shutil
+import tempfile
 from typing import Any, Dict, List, Optional
 
 from tf_simclrv2.config import (
@@ -56,30 +58,37 @@ def run(values: Dict[str, Any]) -> None:
 def _read(conversion: ConversionConfig) -> None:
     directory = RunDirectory(conversion.model_dir)
     directory.check_empty("must be a new or empty directory")
-    checkpoint = GoogleCheckpoint(conversion.google_checkpoint)
-    architecture = infer_architecture(checkpoint)
+    theirs = GoogleCheckpoint(conversion.google_checkpoint)
+    architecture = infer_architecture(theirs)
     layer = _selected_layer(architecture, conversion)
     class_names = _class_names(architecture.num_classes, conversion)
     config = _config(architecture, layer, conversion)
     network = build_network(config, architecture.num_classes)
     converted = {
         "google_checkpoint": conversion.google_checkpoint,
-        "kernel_scale": checkpoint.load_into(network),
+        "kernel_scale": theirs.load_into(network),
     }
 
     step_of_method = "finetune" if architecture.head_is_cut else "pretrain"
     # Some data sets that were never prepared can't name their classes either.
     names_known = class_names is None or class_names != _numbers(len(class_names))
-    directory.begin(directory.check(step_of_method, config, class_names, names_known, converted))
+    settings = directory.check(step_of_method, config, class_names, names_known, converted)
     # Training continues from step 0, whatever the authors' counter says.
     counter = tf.train.Checkpoint(_iterations=tf.Variable(0, dtype=tf.int64))
-    manager = directory.checkpoint_manager(
-        tf.train.Checkpoint(network=network, optimizer=counter), keep=1
-    )
+    checkpoint = tf.train.Checkpoint(network=network, optimizer=counter)
+    target, temporary = os.path.realpath(directory.path), None
     try:
-        manager.save(checkpoint_number=0)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        temporary = tempfile.mkdtemp(prefix=".convert-", dir=os.path.dirname(target))
+        new = RunDirectory(os.path.join(temporary, "run"))
+        new.begin(settings)
+        new.checkpoint_manager(checkpoint, keep=1).save(checkpoint_number=0)
+        os.replace(new.path, target)
     except (tf.errors.OpError, OSError) as error:
         raise _unwritable("model_dir", conversion.model_dir, error) from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
     print(f"{conversion.google_checkpoint} converted to {directory.path}: {_told(architecture)}")
     if _is_ambiguous(architecture, conversion):
         print(
