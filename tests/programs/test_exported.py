@@ -74,11 +74,13 @@ def test_globs_and_lists_and_parquet(command, method, folder, tmp_path):
 
 def test_unreadable_files_are_listed_and_left_out(command, method, folder, tmp_path):
     (tmp_path / "torn.png").write_bytes((folder / "0.png").read_bytes()[:30])
-    images = f"{tmp_path}/torn.png,{folder}/0.png,{folder}/1.png"
+    images = f"{tmp_path}/none.png,{tmp_path}/torn.png,{folder}/0.png,{folder}/1.png"
     arguments = [f"--saved_model={method['export']}", f"--output={tmp_path}/out.csv"]
     outcome = command("predict", *arguments, f"--images={images}")
     assert outcome.code == 0
-    assert outcome.err.splitlines()[-1] == f"unreadable, left out: {tmp_path}/torn.png"
+    assert outcome.err.splitlines()[-2:] == [
+        f"unreadable, left out: {tmp_path}/{name}.png" for name in ("none", "torn")
+    ]
     assert "2 predictions written" in outcome.out
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 3
 
@@ -120,12 +122,20 @@ def test_embeddings_have_ids_and_show_in_the_projector(command, method, folder, 
         (["predict", "--output=out.xls"], "--output=out.xls: must end .csv or .parquet."),
         (["predict", "--top_k=0"], "--top_k=0: must be greater than 0."),
         (["embed", "--output=out.csv"], "--output=out.csv: must end .npy."),
+        (["predict", "--output={folder}/folder.csv"], "--output={folder}/folder.csv: is a direct"),
+        (["embed", "--output={folder}/folder.npy"], "--output={folder}/folder.npy: is a directory"),
+        (["predict", "--output=/proc/out.csv"], "--output=/proc/out.csv: can't be written ("),
+        (["embed", "--output=/proc/out.npy"], "--output=/proc/out.npy: can't be written ("),
         (["embed", "--output=none/out.npy"], "--output=none/out.npy: the directory"),
         (["embed", "--saved_model=none"], "--saved_model=none: must be an export with"),
     ],
 )  # fmt: skip
-def test_bad_input_is_refused(command, method, folder, arguments, sentence):
+def test_bad_input_is_refused(command, method, folder, arguments, sentence, tmp_path):
+    for suffix in ("csv", "npy"):
+        (tmp_path / f"folder.{suffix}").mkdir()
     given = [f"--saved_model={method['export']}", f"--images={folder}", *arguments[1:]]
-    outcome = command(arguments[0], *given)
+    outcome = command(arguments[0], *(each.format(folder=tmp_path) for each in given))
     assert outcome.code == 1
-    assert outcome.err.startswith(f"error: {sentence}")
+    # Before a progress bar.
+    assert outcome.err.startswith(f"error: {sentence.format(folder=tmp_path)}")
+    assert sorted(os.listdir(tmp_path)) == ["folder.csv", "folder.npy"]

@@ -3,6 +3,7 @@
 import glob
 import os
 import sys
+import tempfile
 from typing import Dict, Iterator, List, Tuple
 
 import numpy as np
@@ -24,7 +25,7 @@ def find_images(images: str) -> List[str]:
       ConfigError: there are none.
     """
     paths: List[str] = []
-    for part in images.split(","):
+    for part in filter(None, images.split(",")):
         if os.path.isdir(part):
             found = [os.path.join(base, name) for base, _, names in os.walk(part) for name in names]
             paths += sorted(path for path in found if path.lower().endswith(IMAGE_SUFFIXES))
@@ -32,12 +33,33 @@ def find_images(images: str) -> List[str]:
             with open(part, encoding="utf-8") as file:
                 paths += [line for line in file.read().splitlines() if line]
         else:
-            matches = [part] if os.path.isfile(part) else sorted(glob.glob(part, recursive=True))
-            paths += [path for path in matches if os.path.isfile(path)]
+            found = sorted(glob.glob(part, recursive=True)) if glob.has_magic(part) else []
+            if os.path.isfile(part) or not glob.has_magic(part):
+                # One that is missing is listed with the unreadable ones.
+                found = [part]
+            paths += [path for path in found if not os.path.isdir(path)]
     if not paths:
         suffixes = ", ".join(IMAGE_SUFFIXES)
         raise refuse("images", images, f"must name at least one image file ({suffixes})")
     return paths
+
+
+def check_output(output: str) -> None:
+    """Refuses an ``--output`` that can't be written, which shows only when a file is.
+
+    Raises:
+      ConfigError: it is a directory, or its directory is missing or not to be written.
+    """
+    folder = os.path.dirname(os.path.abspath(output))
+    if not os.path.isdir(folder):
+        raise refuse("output", output, f"the directory {folder} must exist")
+    if os.path.isdir(output):
+        raise refuse("output", output, "is a directory, but must be a file")
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise refuse("output", output, f"can't be written ({error.strerror})") from error
 
 
 class ExportedModel:
@@ -67,9 +89,7 @@ class ExportedModel:
         ]
         if not found:
             raise refuse("saved_model", config.saved_model, "must be an export with a SavedModel")
-        folder = os.path.dirname(os.path.abspath(output))
-        if not os.path.isdir(folder):
-            raise refuse("output", output, f"the directory {folder} must exist")
+        check_output(output)
         names_file = os.path.join(found[0], "assets", "class_names.txt")
         self.class_names = None
         if os.path.isfile(names_file):
