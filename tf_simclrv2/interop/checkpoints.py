@@ -48,7 +48,6 @@ _TRAINING_STATE = re.compile(
     r"|/(Momentum|LARSOptimizer|Adam(_1)?)$|/\.OPTIMIZER_SLOT/"
 )
 _USUAL_RATIO = 0.0625
-_NAMES_LISTED = 10
 
 
 class Architecture(NamedTuple):
@@ -159,12 +158,9 @@ class GoogleCheckpoint:
             if self.shapes.get(name, shape) != shape
         ]
         if problems:
-            listed = "; ".join(problems[:_NAMES_LISTED])
-            if len(problems) > _NAMES_LISTED:
-                listed += f"; and {len(problems) - _NAMES_LISTED} more"
             raise ConfigError(
                 f"--google_checkpoint={self.path}: {len(problems)} of its variables don't fit the "
-                f"network that they come closest to: {listed}."
+                f"network that they come closest to: {'; '.join(problems)}."
             )
 
 
