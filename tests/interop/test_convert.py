@@ -64,6 +64,8 @@ def _assert_refused(outcome, *words):
         ("tf2_resnet18_cifar_stem", "tf2"),
         ("tf2_resnet18_cifar_stem", "saved_model"),
         ("tf1_resnet50_sk", "tf1"),
+        ("tf2_resnet50_sk", "tf2"),
+        ("tf2_resnet50_sk", "saved_model"),
     ],
 )
 def test_a_converted_run_computes_the_authors_activations(case, form, command, tmp_path):
