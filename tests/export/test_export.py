@@ -12,6 +12,7 @@ import pytest
 
 from export import export
 from export.modules import decode_batch
+from tests.conftest import FEW_STEPS, TINY
 from tf_simclrv2.config import DataConfig
 from tf_simclrv2.data.pipeline import evaluation_batches
 from tf_simclrv2.data.sources import open_source
@@ -60,9 +61,25 @@ def test_a_pretraining_run_exports_its_features_and_its_probe(command, method, t
     assert "CC-BY-4.0" in card
 
 
-def test_no_operation_belongs_to_a_distribution_strategy(exported):
+def test_no_operation_belongs_to_a_distribution_strategy(command, tmp_path):
+    """Of a run on two devices, whose batch norm computes with replicas."""
+    open_source(DataConfig())
+    train = [
+        "finetune", "--from_scratch", *TINY, *FEW_STEPS, "--virtual_devices=2", "--mode=train",
+        f"--model_dir={tmp_path / 'run'}",
+    ]  # fmt: skip
+    # In a process of its own, since devices are split when TensorFlow starts.
+    done = subprocess.run(
+        [sys.executable, "-m", "tf_simclrv2", *train],
+        cwd=pathlib.Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+    )
+    assert "MirroredStrategy, 2 replicas" in done.stdout, done.stderr
+    target = tmp_path / "export"
+    assert command("export", f"--model_dir={tmp_path / 'run'}", f"--export_dir={target}").code == 0
     for folder in "1", "hub/feature_vector", "hub/classification":
-        saved = (pathlib.Path(exported.path) / folder / "saved_model.pb").read_bytes()
+        saved = (target / folder / "saved_model.pb").read_bytes()
         for name in b"Collective", b"Nccl", b"AllReduce", b"replica_":
             assert name not in saved
 
