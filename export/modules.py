@@ -129,7 +129,7 @@ class HubFunctions:
         return {**endpoints, **heads}
 
 
-def hub_module(functions: HubFunctions, output: str, weight_decay: float):
+def hub_module(functions: HubFunctions, output: str, weight_decay: float) -> Any:
     """Builds a TF-Hub module: a Reusable SavedModel that maps images to one tensor.
 
     Args:

@@ -8,6 +8,7 @@ import contextlib
 import functools
 import os
 import sys
+from typing import Iterator
 
 _QUIET = "TF_CPP_MIN_LOG_LEVEL" not in os.environ
 _TF_KERAS = sys.version_info >= (3, 12)
@@ -22,7 +23,7 @@ if _TF_KERAS:
 
 
 @contextlib.contextmanager
-def silent():
+def silent() -> Iterator[None]:
     """Drops what TensorFlow writes to stderr below its log level, unless the user set a level."""
     if not _QUIET:
         yield

@@ -75,7 +75,7 @@ class Learner(keras.Model):
         return self.optimizer.get_unscaled_gradients(gradients) if scaled else gradients
 
     @property
-    def metrics(self):
+    def metrics(self) -> List[keras.metrics.Metric]:
         """The means that ``fit`` resets."""
         return list(self._means.values())
 

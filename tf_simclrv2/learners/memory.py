@@ -4,6 +4,8 @@ Sources: SimCLRv2 (arXiv:2006.10029), section 2; MoCo (He et al., arXiv:1911.057
 to. Equations, the choices that the paper leaves open and what we measured: docs/memory.md.
 """
 
+from typing import Any, Dict
+
 from tf_simclrv2.config import ContrastiveConfig, MemoryConfig, OptimizationConfig
 from tf_simclrv2.keras2 import tf
 from tf_simclrv2.learners.pretrainer import Pretrainer
@@ -160,7 +162,7 @@ class PretrainerWithMemory(Pretrainer):
         self.memory = Memory(network, average, memory)
 
     @property
-    def saved_parts(self):
+    def saved_parts(self) -> Dict[str, Any]:
         """What a checkpoint of the run holds besides the optimizer, by name."""
         return {**super().saved_parts, "memory": self.memory}
 
@@ -183,7 +185,7 @@ class PretrainerWithMemory(Pretrainer):
         queue.enqueue(tf.concat([keys_1, keys_2], axis=0))
         return contrast
 
-    def train_step(self, batch):
+    def train_step(self, batch: Dict[str, tf.Tensor]) -> Dict[str, tf.Tensor]:
         """One step of optimization; returns the means since metrics were last reset."""
         logs = super().train_step(batch)
         self.memory.follow(self.network, self.optimizer.iterations)

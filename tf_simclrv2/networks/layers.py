@@ -85,7 +85,7 @@ class BatchNorm(keras.layers.Layer):
         self.zero_gamma = zero_gamma
         self.synchronized = synchronized
 
-    def build(self, input_shape):
+    def build(self, input_shape: tf.TensorShape) -> None:
         channels = (input_shape[-1],)
         # Without autocast a mixed-precision policy leaves these variables in float32.
         float32 = {"shape": channels, "dtype": tf.float32, "experimental_autocast": False}

@@ -1,6 +1,6 @@
 """LARS, layer-wise adaptive rate scaling (You et al., arXiv:1708.03888)."""
 
-from typing import Iterable
+from typing import Iterable, List, Union
 
 from tf_simclrv2.keras2 import keras, tf
 
@@ -24,7 +24,7 @@ class LARS(keras.optimizers.Optimizer):
 
     def __init__(
         self,
-        learning_rate=0.3,
+        learning_rate: Union[float, keras.optimizers.schedules.LearningRateSchedule] = 0.3,
         momentum: float = 0.9,
         nesterov: bool = False,
         l2: float = 0.0,
@@ -43,7 +43,7 @@ class LARS(keras.optimizers.Optimizer):
         self.eeta = eeta
         self._excluded = {self._var_key(variable) for variable in excluded}
 
-    def build(self, var_list):
+    def build(self, var_list: List[tf.Variable]) -> None:
         """Creates a momentum buffer for each variable."""
         super().build(var_list)
         if getattr(self, "_built", False):

@@ -4,6 +4,7 @@ import importlib.util
 
 from tf_simclrv2.config import ADDONS_OPTIMIZERS, OptimizationConfig, refuse
 from tf_simclrv2.keras2 import keras, tf
+from tf_simclrv2.networks.network import VariableRoles
 from tf_simclrv2.optimization.lars import LARS
 from tf_simclrv2.optimization.schedules import WarmupCosine
 
@@ -18,14 +19,14 @@ def build_schedule(config: OptimizationConfig, num_examples: int) -> WarmupCosin
 
 
 def build_optimizer(
-    config: OptimizationConfig, schedule: WarmupCosine, roles
+    config: OptimizationConfig, schedule: WarmupCosine, roles: VariableRoles
 ) -> keras.optimizers.Optimizer:
     """The optimizer that the config asks for.
 
     Args:
       config: optimizer, momentum and weight decay.
       schedule: the learning rate.
-      roles: the trainable variables by role (``networks.network.VariableRoles``).
+      roles: the trainable variables by role.
 
     Returns:
       LARS, SGD with Nesterov momentum, Adam, or LAMB or SGDW of TensorFlow Addons.
@@ -78,7 +79,7 @@ def check_optimizer(config: OptimizationConfig, mixed_precision: str) -> None:
         )
 
 
-def weight_decay_loss(config: OptimizationConfig, roles) -> tf.Tensor:
+def weight_decay_loss(config: OptimizationConfig, roles: VariableRoles) -> tf.Tensor:
     """The part of the weight decay that is a term of the loss, a float32 scalar.
 
     LARS decays the kernels of encoder and projection head itself, before it takes the trust ratio,
@@ -87,7 +88,7 @@ def weight_decay_loss(config: OptimizationConfig, roles) -> tf.Tensor:
 
     Args:
       config: optimizer and weight decay.
-      roles: the trainable variables by role (``networks.network.VariableRoles``).
+      roles: the trainable variables by role.
     """
     decayed = []
     if config.optimizer == "lars":

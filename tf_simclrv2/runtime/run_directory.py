@@ -11,7 +11,7 @@ import re
 import shlex
 import sys
 import tempfile
-from typing import Any, Dict, List, Optional, Type, TypeVar
+from typing import Any, Dict, List, Optional, Sequence, Type, TypeVar
 
 from tf_simclrv2 import __version__
 from tf_simclrv2.config import (
@@ -269,7 +269,9 @@ class RunDirectory:
             )
         return newest
 
-    def checkpoint_manager(self, checkpoint: tf.train.Checkpoint, keep: int):
+    def checkpoint_manager(
+        self, checkpoint: tf.train.Checkpoint, keep: int
+    ) -> tf.train.CheckpointManager:
         """Returns a manager that keeps the newest ``keep`` checkpoints.
 
         Saving reads variables that are spread over processes, so that all must take part; those
@@ -341,7 +343,9 @@ def _is_whole(checkpoint: str) -> bool:
     return has_all_shards and os.path.isfile(f"{checkpoint}.index")
 
 
-def open_run(path: str, flag: str, steps_of_method=tuple(STEPS_OF_METHOD)) -> RunDirectory:
+def open_run(
+    path: str, flag: str, steps_of_method: Sequence[str] = tuple(STEPS_OF_METHOD)
+) -> RunDirectory:
     """Opens a finished or interrupted run.
 
     Args:
