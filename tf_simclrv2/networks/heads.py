@@ -50,7 +50,8 @@ class ProjectionHead(keras.layers.Layer):
         layers_used: Optional[int] = None,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        # The representation itself stays in float32; each layer casts what it gets.
+        super().__init__(autocast=False, **kwargs)
         batch_norm = {"decay": network.batch_norm_decay, "synchronized": network.global_bn}
         used = config.num_layers if layers_used is None else layers_used
         self.projections = []
@@ -76,7 +77,8 @@ class ClassifierHead(keras.layers.Layer):
     """
 
     def __init__(self, num_classes: int, zero_init: bool = False, **kwargs):
-        super().__init__(**kwargs)
+        # With autocast a mixed-precision policy would round the input.
+        super().__init__(autocast=False, **kwargs)
         initializer = "zeros" if zero_init else keras.initializers.RandomNormal(stddev=0.01)
         self.dense = keras.layers.Dense(
             num_classes, kernel_initializer=initializer, dtype=tf.float32

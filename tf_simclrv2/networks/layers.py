@@ -230,6 +230,12 @@ class ConvBatchNorm(keras.layers.Layer):
         return tf.nn.relu(outputs) if self.relu else outputs
 
 
+def _mean_over_pixels(inputs):
+    # Added up in half precision, a sum soon no longer grows.
+    mean = tf.reduce_mean(tf.cast(inputs, tf.float32), axis=[1, 2], keepdims=True)
+    return tf.cast(mean, inputs.dtype)
+
+
 class SelectiveKernelConv(keras.layers.Layer):
     """Two 3x3 convolutions, mixed per channel by a softmax over the two (Li et al., 2019).
 
@@ -256,8 +262,7 @@ class SelectiveKernelConv(keras.layers.Layer):
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Maps ``inputs`` [batch, height, width, channels] to ``filters`` channels."""
         first, second = tf.split(self.streams(inputs, training=training), 2, axis=-1)
-        pooled = tf.reduce_mean(first + second, axis=[1, 2], keepdims=True)
-        mixing = self.mix(self.squeeze(pooled, training=training))
+        mixing = self.mix(self.squeeze(_mean_over_pixels(first + second), training=training))
         first_logits, second_logits = tf.split(tf.cast(mixing, tf.float32), 2, axis=-1)
         # A softmax over two logits is a sigmoid of their difference.
         weight = tf.cast(tf.sigmoid(first_logits - second_logits), first.dtype)
@@ -281,5 +286,5 @@ class SqueezeExcite(keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Maps ``inputs`` [batch, height, width, channels] to the same shape."""
-        pooled = tf.reduce_mean(inputs, axis=[1, 2], keepdims=True)
-        return inputs * tf.sigmoid(self.expand(tf.nn.relu(self.reduce(pooled))))
+        gate = self.expand(tf.nn.relu(self.reduce(_mean_over_pixels(inputs))))
+        return inputs * tf.cast(tf.sigmoid(tf.cast(gate, tf.float32)), inputs.dtype)
