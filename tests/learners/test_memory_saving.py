@@ -81,6 +81,23 @@ def test_recomputed_activations_give_the_same_gradients_and_statistics(kind):
     assert other_logs == pytest.approx(logs, rel=1e-5)
 
 
+def _num_convolutions(rematerialize):
+    """Convolutions of a training step as XLA has optimized it."""
+    learner = Classifier(_network(ft_proj_selector=1), PLAIN)
+    learner.network.encoder.rematerialize = rematerialize
+    learner.compile(build_optimizer(PLAIN, 0.1, learner.roles))
+    learner.optimizer.build(learner.network.trainable_variables)
+    step = tf.function(learner.train_step, jit_compile=True)
+    batch = {"image": tf.constant(IMAGES), "label": tf.constant(LABELS)}
+    return step.experimental_get_compiler_ir(batch)(stage="optimized_hlo").count(" convolution(")
+
+
+def test_xla_computes_activations_again_as_it_is_told():
+    convolutions = _num_convolutions(False), _num_convolutions(True)
+    # Once more the two of each of the 8 blocks, and the shortcuts of 3 groups.
+    assert convolutions == (60, 60 + 2 * 8 + 3)
+
+
 @pytest.mark.parametrize("step_of_method", ["finetune", "distill"])
 def test_parts_of_a_batch_add_up_to_the_whole_where_batch_norm_is_frozen(step_of_method):
     outcomes = []
