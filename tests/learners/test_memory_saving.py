@@ -150,6 +150,38 @@ def test_half_precision_keeps_weights_statistics_and_losses_in_float32(number_fo
     assert all(np.isfinite(value).all() for value in statistics)
 
 
+class _FaintClassifier(Classifier):
+    """Its loss is so small that its gradients are, too: below float16's smallest number, 6e-8."""
+
+    FAINT = 1e-6
+
+    def losses_of(self, batch):
+        loss, logged = super().losses_of(batch)
+        return self.FAINT * loss, logged
+
+
+def _gradient_of_classifier(kind, scale=None):
+    """The gradient, as momentum, of a step in the current number format."""
+    optimization = OptimizationConfig(train_batch_size=8, optimizer="momentum", weight_decay=0.0)
+    learner = kind(_network(ft_proj_selector=1), optimization)
+    optimizer = build_optimizer(optimization, 0.1, learner.roles)
+    if scale:
+        optimizer = keras.mixed_precision.LossScaleOptimizer(optimizer, False, scale)
+    learner.compile(optimizer)
+    tf.function(learner.train_step)({"image": tf.constant(IMAGES), "label": tf.constant(LABELS)})
+    momentums = (learner.optimizer.inner_optimizer if scale else learner.optimizer).momentums
+    return np.concatenate([momentum.numpy().ravel() for momentum in momentums])
+
+
+@pytest.mark.parametrize("number_format", ["mixed_float16"], indirect=True)
+@pytest.mark.parametrize(("kind", "scale"), [(Classifier, 64.0), (_FaintClassifier, 2.0**20)])
+def test_scaling_the_loss_leaves_the_gradient_as_it_is_in_float32(number_format, kind, scale):
+    scaled = _gradient_of_classifier(kind, scale)
+    keras.mixed_precision.set_global_policy("float32")
+    expected = _gradient_of_classifier(kind)
+    assert np.linalg.norm(scaled - expected) < 0.05 * np.linalg.norm(expected)
+
+
 def test_a_hundred_steps_in_bfloat16_follow_those_in_float32():
     losses = []
     for name in ("float32", "mixed_bfloat16"):
