@@ -217,11 +217,98 @@ def test_devices_that_are_not_there_are_refused(devices, environment, words, mon
     assert all(word in str(error.value) for word in words)
 
 
-def test_slurm_counts_only_for_tasks_of_srun(monkeypatch):
-    monkeypatch.delenv("TF_CONFIG", raising=False)
+@pytest.fixture
+def srun(monkeypatch):
+    """Sets the variables of the given task of four on two machines without GPUs."""
+    for name in ("TF_CONFIG", "CUDA_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", "")
+
+    def task(rank, **more):
+        variables = {
+            "SLURM_PROCID": str(rank),
+            "SLURM_NTASKS": "4",
+            "SLURM_STEP_NUM_TASKS": "4",
+            "SLURM_STEP_NODELIST": "node[01-02]",
+            "SLURM_STEP_TASKS_PER_NODE": "2(x2)",
+            **more,
+        }
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+
+    return task
+
+
+def test_slurm_counts_only_for_tasks_of_srun(monkeypatch, srun):
+    # A batch script has these as well.
+    monkeypatch.setenv("SLURM_PROCID", "0")
     monkeypatch.setenv("SLURM_NTASKS", "4")
     assert strategies._resolve(DevicesConfig()) == "one_device"
-    monkeypatch.setenv("SLURM_PROCID", "0")
+    with pytest.raises(ConfigError, match=r"--strategy=multi_worker: .*srun"):
+        strategies.open_strategy(DevicesConfig(strategy="multi_worker"))
+    srun(0)
+    assert strategies._resolve(DevicesConfig()) == "multi_worker"
+
+
+@pytest.mark.parametrize(
+    ("gpus", "more", "own"),
+    [
+        ([], {}, []),
+        (["a", "b", "c", "d"], {}, ["c", "d"]),
+        (["a", "b"], {"SLURM_GPUS_PER_TASK": "2"}, ["a", "b"]),
+    ],
+    ids=["no GPU", "four per machine", "two per task"],
+)
+def test_slurm_tells_workers_and_a_task_takes_its_share_of_gpus(monkeypatch, srun, gpus, more, own):
+    visible = {"GPU": list(gpus)}
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus)
+    monkeypatch.setattr(
+        tf.config, "set_visible_devices", lambda devices, kind: visible.update({kind: devices})
+    )
+    srun(3, **more)
+    resolver = strategies._slurm_cluster()
+    assert resolver.cluster_spec().as_dict() == {
+        "worker": ["node01:8888", "node01:8889", "node02:8888", "node02:8889"]
+    }
+    assert (resolver.task_type, resolver.task_id) == ("worker", 3)
+    assert resolver.num_accelerators() == {"GPU": len(own)}
+    assert visible["GPU"] == own
+
+
+def test_variables_of_slurm_that_do_not_fit_are_refused(srun):
+    srun(0, SLURM_STEP_NODELIST="node01")
+    with pytest.raises(ConfigError, match="--strategy=multi_worker: Slurm's variables"):
+        strategies.open_strategy(DevicesConfig())
+
+
+class _Worker(tf.distribute.MultiWorkerMirroredStrategy):
+    """Stands in for the strategy of one task of a cluster."""
+
+    def __init__(self, cluster, task_type, task_id):
+        self._resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+            tf.train.ClusterSpec(cluster), task_type=task_type, task_id=task_id
+        )
+
+    @property
+    def cluster_resolver(self):
+        return self._resolver
+
+
+@pytest.mark.parametrize("chiefs", [0, 1])
+def test_every_cluster_has_one_chief(monkeypatch, chiefs):
+    cluster = {"worker": ["host1:1", "host2:1"]}
+    if chiefs:
+        cluster["chief"] = ["host0:1"]
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster}))
+    assert strategies._num_workers() == 2 + chiefs
+    tasks = [(kind, index) for kind in sorted(cluster) for index in range(len(cluster[kind]))]
+    is_chief = [strategies.is_chief(_Worker(cluster, *task)) for task in tasks]
+    assert is_chief == [True] + [False] * (len(tasks) - 1)
+
+
+def test_a_chief_and_a_worker_are_several_workers(monkeypatch):
+    cluster = {"chief": ["host0:1"], "worker": ["host1:1"]}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster}))
     assert strategies._resolve(DevicesConfig()) == "multi_worker"
 
 

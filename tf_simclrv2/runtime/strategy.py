@@ -67,14 +67,16 @@ def _num_workers() -> int:
     """Workers that TF_CONFIG or Slurm name; 1 without either."""
     if "TF_CONFIG" in os.environ:
         try:
-            return len(json.loads(os.environ["TF_CONFIG"])["cluster"]["worker"])
-        except (ValueError, KeyError, TypeError) as error:
+            cluster = json.loads(os.environ["TF_CONFIG"])["cluster"]
+            # A chief is a worker too, the one that writes.
+            return len(cluster.get("chief", [])) + len(cluster["worker"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ConfigError(
                 f"TF_CONFIG={os.environ['TF_CONFIG']}: must be JSON with cluster.worker, a list of "
                 "host:port, and task."
             ) from error
-    # Not a shell inside an allocation, only tasks that srun started have a process id.
-    return int(os.environ.get("SLURM_NTASKS", 1)) if "SLURM_PROCID" in os.environ else 1
+    # Only tasks that srun started are in a step; a batch script is a process of the allocation.
+    return int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))
 
 
 def _local_devices(devices: DevicesConfig) -> list:
@@ -107,10 +109,36 @@ def _multi_worker() -> tf.distribute.Strategy:
             "multi_worker",
             "TF_CONFIG must name the workers, or srun must start two tasks or more",
         )
-    resolver = None
-    if "TF_CONFIG" not in os.environ:
-        resolver = tf.distribute.cluster_resolver.SlurmClusterResolver()
+    resolver = None if "TF_CONFIG" in os.environ else _slurm_cluster()
     return tf.distribute.MultiWorkerMirroredStrategy(resolver)
+
+
+def _slurm_cluster() -> tf.distribute.cluster_resolver.ClusterResolver:
+    """The workers that srun started, and which of them this process is."""
+    try:
+        # It would look for GPUs with nvidia-smi, and fail without. Told of one for each task it
+        # only finds the addresses.
+        slurm = tf.distribute.cluster_resolver.SlurmClusterResolver(
+            gpus_per_node=_num_workers(), gpus_per_task=1, auto_set_gpu=False
+        )
+        cluster = slurm.cluster_spec()
+    except (RuntimeError, ValueError) as error:
+        raise refuse(
+            "strategy", "multi_worker", f"Slurm's variables don't fit ({error})"
+        ) from error
+    task_type, task_id = slurm.get_task_info()
+    workers = cluster.job_tasks(task_type)
+    host = workers[task_id].rpartition(":")[0]
+    on_host = [index for index, worker in enumerate(workers) if worker.startswith(f"{host}:")]
+    gpus = tf.config.list_physical_devices("GPU")
+    # With --gpus-per-task each task sees but its own.
+    if len(on_host) > 1 and "SLURM_GPUS_PER_TASK" not in os.environ:
+        share, place = len(gpus) // len(on_host), on_host.index(task_id)
+        gpus = gpus[place * share : (place + 1) * share]
+        tf.config.set_visible_devices(gpus, "GPU")
+    return tf.distribute.cluster_resolver.SimpleClusterResolver(
+        cluster, "", task_type, task_id, num_accelerators={"GPU": len(gpus)}, rpc_layer="grpc"
+    )
 
 
 def _tpu(devices: DevicesConfig) -> tf.distribute.Strategy:
@@ -131,10 +159,12 @@ def _tpu(devices: DevicesConfig) -> tf.distribute.Strategy:
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process is the one that writes the run directory."""
+    if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return True
     resolver = strategy.cluster_resolver
-    return not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy) or (
-        resolver.task_id == 0
-    )
+    if "chief" in resolver.cluster_spec().jobs:
+        return resolver.task_type == "chief"
+    return resolver.task_id == 0
 
 
 def check_batch(strategy: tf.distribute.Strategy, batch_size: int, parts: int = 1) -> None:
