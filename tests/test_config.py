@@ -116,6 +116,7 @@ def test_a_bad_value_is_refused_with_flag_value_and_what_is_allowed(section, fie
         (config.RunConfig, {"model_dir": "x", "seed": -1}, "seed"),
         (config.DevicesConfig, {"strategy": "mirrored", "use_tpu": True}, "strategy"),
         (config.DevicesConfig, {"strategy": "tpu", "virtual_devices": 2}, "virtual_devices"),
+        (config.DevicesConfig, {"strategy": "one_device", "virtual_devices": 2}, "virtual_devices"),
         (config.OptimizationConfig, {"train_batch_size": 8, "gradient_accumulation_steps": 3},
          "gradient_accumulation_steps"),
     ],

@@ -452,8 +452,8 @@ class DevicesConfig:
         _check(
             self,
             "virtual_devices",
-            not self.virtual_devices or self.strategy in ("auto", "mirrored", "one_device"),
-            "is for --strategy=mirrored only",
+            not self.virtual_devices or self.strategy in ("auto", "mirrored"),
+            f"is for --strategy=mirrored, not {self.strategy}",
         )
 
 

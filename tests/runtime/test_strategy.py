@@ -310,6 +310,8 @@ def test_a_chief_and_a_worker_are_several_workers(monkeypatch):
     cluster = {"chief": ["host0:1"], "worker": ["host1:1"]}
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster}))
     assert strategies._resolve(DevicesConfig()) == "multi_worker"
+    with pytest.raises(ConfigError, match=r"--virtual_devices=2: is for .* not multi_worker"):
+        strategies.open_strategy(DevicesConfig(virtual_devices=2))
 
 
 class _Replicas:

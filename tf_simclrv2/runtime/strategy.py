@@ -35,6 +35,10 @@ def open_strategy(devices: DevicesConfig) -> tf.distribute.Strategy:
     """
     keras.mixed_precision.set_global_policy(devices.mixed_precision)
     name = _resolve(devices)
+    if devices.virtual_devices > 1 and name != "mirrored":
+        raise refuse(
+            "virtual_devices", devices.virtual_devices, f"is for --strategy=mirrored, not {name}"
+        )
     if name == "tpu":
         return _tpu(devices)
     if name == "multi_worker":
