@@ -53,11 +53,11 @@ def _network(**arguments):
     return network
 
 
-def build_learner(case):
-    optimizer = "lars" if case == "memory" else "momentum"
-    optimization = OptimizationConfig(
-        train_batch_size=BATCH, optimizer=optimizer, weight_decay=1e-3
-    )
+def build_learner(case, **optimization):
+    """A learner for a case, compiled, with a further optimizer's settings than the case's own."""
+    own = {"train_batch_size": BATCH, "weight_decay": 1e-3}
+    own["optimizer"] = "lars" if case == "memory" else "momentum"
+    optimization = OptimizationConfig(**{**own, **optimization})
     keras.utils.set_random_seed(0)
     if case == "pretrain":
         learner = Pretrainer(_network(probe=True), ContrastiveConfig(temperature=0.5), optimization)
