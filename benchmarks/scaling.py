@@ -1,8 +1,8 @@
-"""What spreading over replicas costs, and how the contrastive loss grows with the global batch.
+"""What replicas cost, how the contrastive loss grows with the batch, what recomputation saves.
 
-Run from the project's root; it takes about ten minutes on two cores:
+Run from the project's root; all tables take about a quarter of an hour on two cores:
 
-  python -m benchmarks.scaling
+  python -m benchmarks.scaling [--tables=replicas,loss,rematerialize]
 
 Replicas are virtual devices, which share the machine's cores: the step's time shows what the
 exchange costs, not what more devices would gain. Every measurement has a process of its own, whose
@@ -109,42 +109,92 @@ def time_loss(batch: int, steps: int) -> Tuple[float, float]:
     return _timed(lambda: step()[0].numpy(), steps)
 
 
+def measure_rematerialization(rematerialize: bool, batch: int, image_size: int) -> float:
+    """Does two pretraining steps of ResNet-50; returns the peak MiB.
+
+    Args:
+      rematerialize: whether to compute activations again instead of keeping them.
+      batch: images, of each of which there are two views.
+      image_size: in pixels.
+    """
+    from tf_simclrv2.config import (
+        ContrastiveConfig,
+        NetworkConfig,
+        OptimizationConfig,
+        ProjectionHeadConfig,
+    )
+    from tf_simclrv2.keras2 import tf
+    from tf_simclrv2.learners.pretrainer import Pretrainer
+    from tf_simclrv2.networks.network import Network
+    from tf_simclrv2.optimization.optimizers import build_optimizer
+
+    optimization = OptimizationConfig(train_batch_size=batch)
+    network = Network(NetworkConfig(resnet_depth=50).resolved(image_size), ProjectionHeadConfig())
+    network.encoder.rematerialize = rematerialize
+    learner = Pretrainer(network.build_for(image_size), ContrastiveConfig(), optimization)
+    learner.compile(build_optimizer(optimization, 0.1, learner.roles))
+    learner.optimizer.build(network.trainable_variables)
+    shape = [batch, image_size, image_size, 3]
+    views = {"view_1": tf.random.uniform(shape), "view_2": tf.random.uniform(shape)}
+    step = tf.function(learner.train_step)
+    return _timed(lambda: float(step(views)["loss"]), 1)[1]
+
+
 def _alone(function, *arguments):
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(function, arguments)
 
 
-def main() -> None:
-    """Prints both tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--batch", type=int, default=64, help="global batch of the steps")
-    parser.add_argument("--image_size", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=5, help="steps to time of each")
-    options = parser.parse_args()
-
-    print(f"ResNet-18, {options.image_size} px, global batch {options.batch}, on virtual devices")
+def _print_replicas(batch: int, image_size: int, steps: int) -> None:
+    print(f"ResNet-18, {image_size} px, global batch {batch}, on virtual devices")
     print("| replicas | step | peak MiB | bytes gathered per replica | least possible |")
     print("|--:|--:|--:|--:|--:|")
     first = None
     for replicas in (1, 2, 4):
-        seconds, peak, received = _alone(
-            time_step, replicas, options.batch, options.image_size, options.steps
-        )
+        seconds, peak, received = _alone(time_step, replicas, batch, image_size, steps)
         first = first or seconds
         # Both embeddings of the images of all other replicas, in float32.
-        least = 2 * (options.batch - options.batch // replicas) * _DIM * 4
+        least = 2 * (batch - batch // replicas) * _DIM * 4
         print(f"| {replicas} | {seconds / first:.2f} | {peak:.0f} | {received:,} | {least:,} |",
               flush=True)  # fmt: skip
 
+
+def _print_loss(steps: int) -> None:
     print("\nNT-Xent with its gradient, 128 dimensions")
     print("| global batch | milliseconds | times the row above | peak MiB |")
     print("|--:|--:|--:|--:|")
     before = None
     for batch in (256, 512, 1024, 2048, 4096, 8192):
-        seconds, peak = _alone(time_loss, batch, options.steps)
+        seconds, peak = _alone(time_loss, batch, steps)
         growth = f"{seconds / before:.1f}" if before else ""
         print(f"| {batch} | {1000 * seconds:.0f} | {growth} | {peak:.0f} |", flush=True)
         before = seconds
+
+
+def _print_rematerialization() -> None:
+    print("\nResNet-50, 224 px, two views of each image")
+    print("| batch | peak MiB | with --rematerialize |")
+    print("|--:|--:|--:|")
+    for batch in (4, 8, 16):
+        peaks = [_alone(measure_rematerialization, again, batch, 224) for again in (False, True)]
+        print(f"| {batch} | {peaks[0]:.0f} | {peaks[1]:.0f} |", flush=True)
+
+
+def main() -> None:
+    """Prints the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tables", default="replicas,loss,rematerialize", help="what to measure")
+    parser.add_argument("--batch", type=int, default=64, help="global batch of the steps")
+    parser.add_argument("--image_size", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=5, help="steps to time of each")
+    options = parser.parse_args()
+    tables = options.tables.split(",")
+    if "replicas" in tables:
+        _print_replicas(options.batch, options.image_size, options.steps)
+    if "loss" in tables:
+        _print_loss(options.steps)
+    if "rematerialize" in tables:
+        _print_rematerialization()
 
 
 if __name__ == "__main__":
