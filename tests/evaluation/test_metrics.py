@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 
+from tf_simclrv2.config import DataConfig
+from tf_simclrv2.data.pipeline import Part, evaluation_batches
+from tf_simclrv2.data.sources import open_source
 from tf_simclrv2.evaluation.metrics import evaluate_classifier, top_1_accuracy
 from tf_simclrv2.keras2 import tf
 
@@ -44,6 +47,22 @@ def test_images_of_weight_0_do_not_count():
     assert metrics["top_1_accuracy"] == pytest.approx(
         np.mean(LOGITS[:20].argmax(axis=1) == LABELS[:20])
     )
+
+
+def test_a_number_of_batches_is_the_same_images_for_any_number_of_replicas():
+    data = DataConfig(dataset="digits", image_size=8, eval_batch_size=16, eval_steps=2)
+    source = open_source(data)
+    for split, images in (("train[:50]", 32), ("train[:20]", 20)):
+        for replicas in (1, 3):
+            batches = evaluation_batches(source, data, split, Part(replicas=replicas))
+            labels, weights = (
+                np.concatenate([batch[name] for batch in batches.as_numpy_iterator()])
+                for name in ("label", "weight")
+            )
+            expected = [example["label"] for example in source.examples(split).take(images)]
+            np.testing.assert_array_equal(weights[:images], 1.0)
+            np.testing.assert_array_equal(weights[images:], 0.0)
+            np.testing.assert_array_equal(labels[:images], expected)
 
 
 def test_fewer_than_five_classes_are_all_in_the_top_five():

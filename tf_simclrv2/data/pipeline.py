@@ -351,7 +351,8 @@ def evaluation_batches(
 
     Args:
       source: the data set.
-      data: image size, batch size (rounded up to a multiple of the replicas) and number of batches.
+      data: image size, batch size (rounded up to a multiple of the replicas) and number of batches
+        (of the size before rounding, so that any number of replicas sees the same images).
       split: which split.
       part: the part of each batch to make.
 
@@ -361,9 +362,10 @@ def evaluation_batches(
     """
     size = data.resolved_image_size
     batch_size = -(-data.eval_batch_size // part.replicas) * part.replicas
-    steps = -(-source.num_examples(split) // batch_size)
+    count = source.num_examples(split)
     if data.eval_steps:
-        steps = min(steps, data.eval_steps)
+        count = min(count, data.eval_steps * data.eval_batch_size)
+    steps = -(-count // batch_size)
 
     def transform(example, weight):
         image = evaluation_view(decode(read(example)["image"]), size)
@@ -375,7 +377,8 @@ def evaluation_batches(
 
     examples = source.index(split)
     filling = examples.take(1).repeat()
-    weighted = tf.data.Dataset.zip((examples, tf.data.Dataset.from_tensors(1.0).repeat()))
+    counted = tf.data.Dataset.from_tensors(1.0).repeat(count)
+    weighted = tf.data.Dataset.zip((examples, counted))
     weighted = weighted.concatenate(
         tf.data.Dataset.zip((filling, tf.data.Dataset.from_tensors(0.0).repeat()))
     )
