@@ -396,8 +396,8 @@ class RunConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class DevicesConfig:
-    """What computes: devices, number formats, and what is traded for memory."""
+class ComputeConfig:
+    """What computes: devices, compiler and number formats."""
 
     strategy: str = setting(
         "auto",
@@ -420,7 +420,7 @@ class DevicesConfig:
     )
     jit_compile: str = setting(
         "auto",
-        "Compile training steps with XLA; auto does on one GPU, not on a CPU, where XLA's "
+        "Compile steps with XLA; auto does on one GPU, not on a CPU, where XLA's "
         "convolutions are slow.",
         ("auto", "true", "false"),
         True,
@@ -430,19 +430,10 @@ class DevicesConfig:
         "Number format of the network's activations; losses and normalisation stay in float32.",
         ("float32", "mixed_bfloat16", "mixed_float16"),
     )
-    steps_per_execution: int = setting(
-        0, "Steps between returns to the host; 0 takes 1, or 50 on a TPU.", None, True
-    )
-    rematerialize: bool = setting(
-        False,
-        "Compute each block's activations again in the backward pass instead of keeping them.",
-        None,
-        True,
-    )
 
     def __post_init__(self):
         _check_values(self)
-        _check_not_negative(self, "virtual_devices", "steps_per_execution")
+        _check_not_negative(self, "virtual_devices")
         _check(
             self,
             "strategy",
@@ -455,6 +446,25 @@ class DevicesConfig:
             not self.virtual_devices or self.strategy in ("auto", "mirrored"),
             f"is for --strategy=mirrored, not {self.strategy}",
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class DevicesConfig(ComputeConfig):
+    """What computes: devices, number formats, and what is traded for memory."""
+
+    steps_per_execution: int = setting(
+        0, "Steps between returns to the host; 0 takes 1, or 50 on a TPU.", None, True
+    )
+    rematerialize: bool = setting(
+        False,
+        "Compute each block's activations again in the backward pass instead of keeping them.",
+        None,
+        True,
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        _check_not_negative(self, "steps_per_execution")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -751,7 +761,7 @@ class EvaluateConfig:
     """Accuracy and loss of a fine-tuned or distilled run, or of a pretraining run's probe."""
 
     evaluation: EvaluationConfig
-    devices: DevicesConfig = dataclasses.field(default_factory=DevicesConfig)
+    devices: ComputeConfig = dataclasses.field(default_factory=ComputeConfig)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -65,6 +65,25 @@ def test_a_number_of_batches_is_the_same_images_for_any_number_of_replicas():
             np.testing.assert_array_equal(labels[:images], expected)
 
 
+def test_the_steps_are_compiled_as_asked():
+    def network(images, training):
+        # What XLA can't compile.
+        logits = tf.py_function(lambda x: x[:, 0, :, 0], [images], tf.float32)
+        return {"logits": tf.ensure_shape(logits, LOGITS.shape)}
+
+    batches = tf.data.Dataset.from_tensors(
+        {
+            "image": LOGITS[:, np.newaxis, :, np.newaxis],
+            "label": LABELS,
+            "weight": np.ones(23, np.float32),
+        }
+    )
+    plain = evaluate_classifier(_fake_network, batches)
+    assert evaluate_classifier(_fake_network, batches, jit_compile=True) == pytest.approx(plain)
+    with pytest.raises(tf.errors.OpError, match="unsupported operations"):
+        evaluate_classifier(network, batches, jit_compile=True)
+
+
 def test_fewer_than_five_classes_are_all_in_the_top_five():
     batches = tf.data.Dataset.from_tensor_slices(
         {

@@ -108,7 +108,10 @@ def test_help_lists_commands_without_loading_tensorflow(command):
         assert re.search(rf"^  {name} +{config_class.__doc__.splitlines()[0]}", shown, re.MULTILINE)
     only_own = command("evaluate", "--help").out
     assert "--eval_split" in only_own
-    assert "--temperature" not in only_own
+    assert "--jit_compile" in only_own
+    for name in ("temperature", "rematerialize", "steps_per_execution"):
+        assert f"--{name}" not in only_own
+        assert f"--{name}" in command("pretrain", "--help").out
     code = "import sys; from tf_simclrv2.programs.main import main; main(['--help']); "
     code += "sys.exit('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0

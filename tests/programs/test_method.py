@@ -208,6 +208,7 @@ def test_evaluate_takes_the_run_and_one_checkpoint_of_it(command, method, tmp_pa
     assert outcome.code == 0
     assert RunDirectory(path).result()["num_examples"] == 64
     assert f"top-1 {RunDirectory(path).result()['top_1_accuracy']:.1%}" in outcome.out
+    assert "one device, 1 replica, batch 256 (256 per replica)\n" in outcome.out
 
 
 def test_the_student_has_its_own_architecture_and_no_projection_head(method):

@@ -7,7 +7,7 @@ from tf_simclrv2.config import EvaluateConfig, refuse
 from tf_simclrv2.data.sources import open_source
 from tf_simclrv2.programs import command_line, training
 from tf_simclrv2.runtime.restoring import open_classifier, restore_network, trained_steps
-from tf_simclrv2.runtime.strategy import is_chief, open_strategy
+from tf_simclrv2.runtime.strategy import describe, is_chief, jit_compile, open_strategy
 
 
 def run(values: Dict[str, Any]) -> None:
@@ -21,6 +21,9 @@ def run(values: Dict[str, Any]) -> None:
     """
     config = command_line.build(EvaluateConfig, values)
     wanted, strategy = config.evaluation, open_strategy(config.devices)
+    compiled = jit_compile(config.devices, strategy)
+    if is_chief(strategy):
+        print(describe(strategy, wanted.eval_batch_size), flush=True)
     directory, checkpoint = open_classifier(wanted.model_dir, "model_dir")
     directory.writable = is_chief(strategy)
     data = dataclasses.replace(
@@ -42,4 +45,4 @@ def run(values: Dict[str, Any]) -> None:
     with strategy.scope():
         network = restore_network(directory, checkpoint)
     step = trained_steps(checkpoint or directory.latest_checkpoint())
-    training.evaluate(directory, strategy, network, source, data, step)
+    training.evaluate(directory, strategy, network, source, data, step, compiled)

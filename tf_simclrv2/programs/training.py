@@ -214,7 +214,8 @@ def train_and_evaluate(
     classifies = learner.network.supervised_head is not None
     if config.run.mode != "train" and classifies and source.num_classes:
         step = int(learner.optimizer.iterations.numpy())
-        evaluate(run, strategy, learner.network, source, config.data, step)
+        compiled = jit_compile(config.devices, strategy)
+        evaluate(run, strategy, learner.network, source, config.data, step, compiled)
 
 
 def _fit(run, strategy, learner, batches_from, total, shown, log, save) -> None:
@@ -274,6 +275,7 @@ def evaluate(
     source: Source,
     data: DataConfig,
     step: int,
+    compiled: bool,
 ) -> None:
     """Evaluates a classifier on the evaluation split; prints and writes ``result.json``.
 
@@ -284,12 +286,13 @@ def evaluate(
       source: the data.
       data: split, image size and batch size.
       step: the training step that the weights are of.
+      compiled: whether to compile the evaluation with XLA.
     """
     batches = distribute(
         strategy, lambda part: evaluation_batches(source, data, data.eval_split, part)
     )
     with labels_checked(source):
-        metrics = evaluate_classifier(network, batches, strategy)
+        metrics = evaluate_classifier(network, batches, strategy, compiled)
     result = {
         **metrics,
         "step": step,

@@ -6,7 +6,7 @@ import json
 import os
 from typing import Callable, Optional, Tuple
 
-from tf_simclrv2.config import ConfigError, DevicesConfig, refuse
+from tf_simclrv2.config import ComputeConfig, ConfigError, DevicesConfig, refuse
 from tf_simclrv2.data.pipeline import WHOLE, Part
 from tf_simclrv2.keras2 import keras, tf
 
@@ -19,7 +19,7 @@ _NAMES = {
 }
 
 
-def open_strategy(devices: DevicesConfig) -> tf.distribute.Strategy:
+def open_strategy(devices: ComputeConfig) -> tf.distribute.Strategy:
     """Opens the strategy that the config asks for, and sets the number format.
 
     Must be called before anything is computed where it is to split the CPU or to join a cluster.
@@ -55,7 +55,7 @@ def _mirrored(names: Tuple[str, ...]) -> tf.distribute.Strategy:
     return tf.distribute.MirroredStrategy(names)
 
 
-def _resolve(devices: DevicesConfig) -> str:
+def _resolve(devices: ComputeConfig) -> str:
     if devices.strategy != "auto":
         return devices.strategy
     if devices.use_tpu or devices.tpu_name:
@@ -83,7 +83,7 @@ def _num_workers() -> int:
     return int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))
 
 
-def _local_devices(devices: DevicesConfig) -> list:
+def _local_devices(devices: ComputeConfig) -> list:
     if not devices.virtual_devices:
         gpus = tf.config.list_logical_devices("GPU")
         if not gpus:
@@ -145,7 +145,7 @@ def _slurm_cluster() -> tf.distribute.cluster_resolver.ClusterResolver:
     )
 
 
-def _tpu(devices: DevicesConfig) -> tf.distribute.Strategy:
+def _tpu(devices: ComputeConfig) -> tf.distribute.Strategy:
     try:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
             devices.tpu_name or "local", devices.tpu_zone, devices.gcp_project
@@ -197,7 +197,7 @@ def describe(strategy: tf.distribute.Strategy, batch_size: Optional[int] = None)
     kind = _NAMES.get(kind, kind)
     line = f"{kind}, {replicas} replica{'s' if replicas > 1 else ''}"
     if batch_size is not None:
-        line += f", batch {batch_size} ({batch_size // replicas} per replica)"
+        line += f", batch {batch_size} ({-(-batch_size // replicas)} per replica)"
     return line
 
 
@@ -232,8 +232,8 @@ def has_accelerator(strategy: tf.distribute.Strategy) -> bool:
     return is_tpu or bool(tf.config.list_physical_devices("GPU"))
 
 
-def jit_compile(devices: DevicesConfig, strategy: tf.distribute.Strategy) -> bool:
-    """Whether to compile training steps with XLA.
+def jit_compile(devices: ComputeConfig, strategy: tf.distribute.Strategy) -> bool:
+    """Whether to compile steps with XLA.
 
     Raises:
       ConfigError: XLA is asked for where its programs can't talk to other replicas.
