@@ -27,17 +27,19 @@ def _environment(**more):
     return {**kept, "PYTHONPATH": str(ROOT), **more}
 
 
-def _clusters(count):
-    """The environment of each worker of a cluster on the loopback interface."""
+def _clusters(count, chief=False):
+    """The environment of each worker of a cluster on the loopback interface, the chief first."""
     sockets = [socket.socket() for _ in range(count)]
     for each in sockets:
         each.bind(("127.0.0.1", 0))
     workers = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
     for each in sockets:
         each.close()
-    for index in range(count):
-        task = {"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}}
-        yield _environment(TF_CONFIG=json.dumps(task), GRPC_ENABLE_FORK_SUPPORT="0")
+    cluster = {"chief": workers[:1], "worker": workers[1:]} if chief else {"worker": workers}
+    for job, addresses in cluster.items():
+        for index in range(len(addresses)):
+            task = {"cluster": cluster, "task": {"type": job, "index": index}}
+            yield _environment(TF_CONFIG=json.dumps(task), GRPC_ENABLE_FORK_SUPPORT="0")
 
 
 def _start(arguments, environment, log):
@@ -154,6 +156,41 @@ def test_all_commands_run_on_several_devices(tmp_path):
     assert "MirroredStrategy, 2 replicas, batch 16 (8 per replica)" in done.stdout
     result = json.loads((tmp_path / "distilled" / "result.json").read_text())
     assert (result["num_examples"], result["step"]) == (360, 3)
+
+
+@pytest.mark.slow
+def test_a_chief_and_a_worker_run_the_other_commands_as_one_device(command, method, tmp_path):
+    steps = ["--train_steps=4", "--train_batch_size=20", "--use_blur=false", "--use_flip=false"]
+    names = ["fine_tuned", "distilled"]
+    paths, alone = ({n: tmp_path / f"{n}{kind}" for n in names} for kind in ("", "_alone"))
+
+    def commands(paths):
+        return [
+            ["finetune", *steps, f"--checkpoint={method['pretrained']}",
+             f"--model_dir={paths['fine_tuned']}"],
+            ["distill", *steps, "--resnet_depth=18", "--width_multiplier=0.03125",
+             f"--teacher={paths['fine_tuned']}", f"--model_dir={paths['distilled']}"],
+            ["evaluate", f"--model_dir={paths['distilled']}", "--eval_split=train",
+             "--eval_batch_size=101", "--eval_steps=3"],
+        ]  # fmt: skip
+
+    for arguments in commands(paths):
+        logs = [tmp_path / f"log_{arguments[0]}_{index}" for index in range(2)]
+        workers = [
+            _start(["tf_simclrv2", *arguments], environment, log)
+            for environment, log in zip(_clusters(2, chief=True), logs)
+        ]
+        assert _finish(workers, 400) == [0, 0], logs[0].read_text()[-3000:]
+        described = ["MultiWorkerMirroredStrategy, 2 replicas" in log.read_text() for log in logs]
+        assert described == [True, False]
+    for arguments in commands(alone):
+        assert command(*arguments).code == 0
+    for name in names:
+        result, expected = (
+            json.loads((each[name] / "result.json").read_text()) for each in (paths, alone)
+        )
+        assert result["num_examples"] == (360 if name == "fine_tuned" else 303)
+        assert result == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.slow
