@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tf_simclrv2.config import ConfigError, FinetuneConfig, PretrainConfig
+from tf_simclrv2.config import ConfigError, FinetuneConfig, PretrainConfig, RunConfig
 from tf_simclrv2.programs import command_line
 from tf_simclrv2.programs.main import COMMANDS
 
@@ -51,6 +51,45 @@ def test_the_authors_command_lines_carry_over():
     assert config.fine_tuning.zero_init_logits_layer
     assert not config.network.global_bn
     assert config.optimization.scaled_learning_rate == pytest.approx(0.2)
+
+
+# Behind "run.py --train_mode=pretrain", with values for the variables.
+THEIR_PRETRAINING_ON_TPUS = shlex.split("""
+  --train_batch_size=4096 --train_epochs=100 --temperature=0.1
+  --learning_rate=0.075 --learning_rate_scaling=sqrt --weight_decay=1e-4
+  --dataset=imagenet2012 --image_size=224 --eval_split=validation
+  --data_dir=data --model_dir=run
+  --use_tpu=True --tpu_name=local --train_summary_steps=0
+""")
+# All that their run.py defines.
+THEIR_FLAGS = shlex.split("""
+  learning_rate learning_rate_scaling warmup_epochs weight_decay batch_norm_decay train_batch_size
+  train_split train_epochs train_steps eval_steps eval_batch_size checkpoint_epochs checkpoint_steps
+  eval_split dataset cache_dataset mode train_mode lineareval_while_pretraining checkpoint
+  zero_init_logits_layer fine_tune_after_block master model_dir data_dir use_tpu tpu_name tpu_zone
+  gcp_project optimizer momentum eval_name keep_checkpoint_max keep_hub_module_max temperature
+  hidden_norm proj_head_mode proj_out_dim num_proj_layers ft_proj_selector global_bn
+  width_multiplier resnet_depth sk_ratio se_ratio image_size color_jitter_strength use_blur
+""")
+
+
+def test_their_command_line_for_tpus_carries_over():
+    config = _build(PretrainConfig, THEIR_PRETRAINING_ON_TPUS)
+    assert config.optimization.scaled_learning_rate == pytest.approx(4.8)
+    assert config.run.log_every_steps == RunConfig("run").log_every_steps
+    assert _build(PretrainConfig, ["--model_dir=x", "--train_summary_steps=7"]) == _build(
+        PretrainConfig, ["--model_dir=x", "--log_every_steps=7"]
+    )
+
+
+def test_each_of_their_flags_is_ours_or_told_what_to_do_instead():
+    ours = {*command_line.define_flags(PretrainConfig), *command_line.define_flags(FinetuneConfig)}
+    others = [name for name in THEIR_FLAGS if name not in ours]
+    assert others == ["train_mode", "master", "eval_name", "keep_hub_module_max"]
+    for name in others:
+        with pytest.raises(ConfigError, match=f"^--{name}: .* without counterpart; .") as error:
+            command_line.parse(PretrainConfig, [f"--{name}=1"])
+        assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -10,6 +10,15 @@ from absl import flags
 from tf_simclrv2.config import ConfigError
 
 T = TypeVar("T")
+# Flags of google-research/simclr that are ours by another name; 0, never, leaves ours as it is.
+_RENAMED = {"train_summary_steps": "log_every_steps"}
+# Its other flags that are not ours, and what to do instead.
+_WITHOUT_COUNTERPART = {
+    "train_mode": "the command tells it: pretrain or finetune",
+    "master": "give the TPU's address as --tpu_name",
+    "eval_name": "results stand in the run's result.json",
+    "keep_hub_module_max": "python -m export writes a module of any checkpoint that was kept",
+}
 _DEFINERS = {
     bool: flags.DEFINE_bool,
     int: flags.DEFINE_integer,
@@ -73,13 +82,28 @@ def parse(config_class: type, arguments: Sequence[str]) -> Dict[str, Any]:
       ConfigError: an unknown flag, a value of another type, or an argument that is no flag.
     """
     values = define_flags(config_class)
+    renamed = {theirs: ours for theirs, ours in _RENAMED.items() if ours in values}
+    for theirs in renamed:
+        flags.DEFINE_integer(theirs, None, "", flag_values=values)
     try:
         rest = values(["tf_simclrv2", *arguments])[1:]
+    except flags.UnrecognizedFlagError as error:
+        instead = _WITHOUT_COUNTERPART.get(error.flagname)
+        if instead is None:
+            raise ConfigError(f"{str(error).rstrip('.')}; --help lists the flags.") from error
+        raise ConfigError(
+            f"--{error.flagname}: a flag of google-research/simclr without counterpart; {instead}."
+        ) from error
     except flags.Error as error:
         raise ConfigError(f"{str(error).rstrip('.')}; --help lists the flags.") from error
     if rest:
         raise ConfigError(f"{rest[0]}: is not a flag; flags are written --name=value.")
-    return {name: values[name].value for name in values if values[name].value is not None}
+    given = {name: values[name].value for name in values if values[name].value is not None}
+    for theirs, ours in renamed.items():
+        steps = given.pop(theirs, 0)
+        if steps:
+            given.setdefault(ours, steps)
+    return given
 
 
 def build(config_class: Type[T], values: Dict[str, Any]) -> T:
