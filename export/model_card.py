@@ -3,12 +3,14 @@
 import os
 import pathlib
 import string
-from typing import Sequence
+from typing import Optional, Sequence
 
 from tf_simclrv2 import __version__
+from tf_simclrv2.config import ConfigError
 from tf_simclrv2.keras2 import keras, tf
 from tf_simclrv2.networks.network import Network
-from tf_simclrv2.runtime.run_directory import RunDirectory
+from tf_simclrv2.runtime.restoring import split_checkpoint
+from tf_simclrv2.runtime.run_directory import RunDirectory, open_run
 
 _SNIPPETS = pathlib.Path(__file__).parent / "snippets"
 _METHODS = {
@@ -126,9 +128,27 @@ def _parameters(network: Network) -> str:
     return f"{network.num_classifier_parameters:,} with the classifier, {encoder:,} in the encoder"
 
 
+def _followed(path: str) -> Optional[RunDirectory]:
+    """The run that another one started from, if it is still there."""
+    try:
+        return open_run(split_checkpoint(path)[0], "model_dir")
+    except ConfigError:
+        return None
+
+
 def _data(run: RunDirectory) -> str:
     data = run.config.data
-    return f"{data.dataset}, split {data.train_split}"
+    told = f"{data.dataset}, split {data.train_split}"
+    checkpoint = run.config.fine_tuning.checkpoint if run.step_of_method == "finetune" else None
+    if checkpoint is None or run.converted is not None:
+        return told
+    pretrained = _followed(checkpoint)
+    if pretrained is None:
+        return f"{told}; what it was pretrained on is unknown, since {checkpoint} can't be read"
+    if pretrained.converted is not None:
+        source = pretrained.converted["google_checkpoint"]
+        return f"{told}; pretrained weights converted from {source}, see there for their data"
+    return f"{told}; pretrained without labels on {_data(pretrained)}"
 
 
 def _labels(run: RunDirectory) -> str:
@@ -138,9 +158,21 @@ def _labels(run: RunDirectory) -> str:
         if run.config.contrastive.lineareval_while_pretraining and run.class_names:
             return "none for the features; all of the split for the classifier, a linear probe"
         return "none"
+    if run.step_of_method != "distill":
+        return _chosen(run)
+    path = run.config.distillation.teacher
+    teacher = _followed(path)
+    if teacher is None:
+        taught = f"those of the teacher, whose number is unknown, since {path} can't be read"
+    else:
+        taught = f"those of the teacher, {path}: {_labels(teacher)}"
+    if run.config.distillation.distillation_alpha == 1:
+        return f"none but {taught}"
+    return f"{_chosen(run)}; and {taught}"
+
+
+def _chosen(run: RunDirectory) -> str:
     labels = run.config.labels
-    if run.step_of_method == "distill" and run.config.distillation.distillation_alpha == 1:
-        return f"none but those of the teacher, {run.config.distillation.teacher}"
     if labels.is_everything:
         return "all of the split"
     with open(run.file("labelled_examples.txt"), encoding="utf-8") as file:

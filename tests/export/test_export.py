@@ -1,5 +1,6 @@
 """Exports of any run are whole or not there, and their model cards are true."""
 
+import json
 import os
 import pathlib
 import re
@@ -210,6 +211,61 @@ def test_the_card_says_what_the_model_is(exported):
         tf.__version__,
     ):
         assert text in card
+
+
+@pytest.fixture
+def card_of(command, stubbed, tmp_path):
+    """The model card of a run's export."""
+
+    def export_run(path):
+        target = tmp_path / "of_a_card"
+        flags = [f"--model_dir={path}", f"--export_dir={target}", "--formats=saved_model"]
+        outcome = command("export", *flags, "--overwrite")
+        assert outcome.code == 0, outcome.err
+        return (target / "README.md").read_text()
+
+    return export_run
+
+
+def _edited(source, target, **changes):
+    """A copy of a run with other content of its ``config.json``."""
+    shutil.copytree(source, target)
+    path = target / "config.json"
+    content = json.loads(path.read_text())
+    content["config"].update(changes.pop("config", {}))
+    path.write_text(json.dumps({**content, **changes}))
+    return target
+
+
+def test_the_card_of_a_fine_tuned_run_tells_of_its_pretraining(card_of, method, tmp_path):
+    card = card_of(method["fine_tuned"])
+    pretraining = "| Data | digits, split train; pretrained without labels on digits, split train |"
+    assert pretraining in card
+
+    source = {"google_checkpoint": "theirs/r50.ckpt", "kernel_scale": 1.0}
+    converted = _edited(method["pretrained"], tmp_path / "converted", converted=source)
+    start = {"fine_tuning": {"checkpoint": str(converted), "ft_proj_selector": 1}}
+    fine_tuned = _edited(method["fine_tuned"], tmp_path / "fine_tuned", config=start)
+    assert "; pretrained weights converted from theirs/r50.ckpt, " in card_of(fine_tuned)
+
+    shutil.rmtree(converted)
+    unknown = f"what it was pretrained on is unknown, since {converted} can't be read |"
+    assert unknown in card_of(fine_tuned)
+
+
+def test_the_card_of_a_distilled_run_tells_of_its_teachers_labels(card_of, method, tmp_path):
+    teacher = method["fine_tuned"]
+    told = f"those of the teacher, {teacher}: 29 examples of the split, drawn by seed 0 |"
+    assert f"| Labels | none but {told}" in card_of(method["distilled"])
+
+    mixed = {"distillation": {"teacher": teacher, "distillation_alpha": 0.5}}
+    mixed = _edited(method["distilled"], tmp_path / "mixed", config=mixed)
+    assert f"| Labels | all of the split; and {told}" in card_of(mixed)
+
+    orphan = {"distillation": {"teacher": f"{tmp_path}/none"}}
+    orphan = _edited(method["distilled"], tmp_path / "orphan", config=orphan)
+    unknown = f"whose number is unknown, since {tmp_path}/none can't be read |"
+    assert f"| Labels | none but those of the teacher, {unknown}" in card_of(orphan)
 
 
 def blocks(card: str, kind: str):
