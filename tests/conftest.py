@@ -14,6 +14,8 @@ import pytest
 _DATA = tempfile.TemporaryDirectory(prefix="tf_simclrv2_tests_")
 os.environ["TFDS_DATA_DIR"] = _DATA.name
 
+from tf_simclrv2.keras2 import keras  # noqa: E402
+
 TINY = ["--resnet_depth=18", "--width_multiplier=0.0625", "--image_size=8", "--seed=3"]
 FEW_STEPS = ["--train_steps=4", "--train_batch_size=20", "--log_every_steps=2"]
 DIGITS_VIEWS = ["--use_flip=false", "--use_blur=false"]
@@ -25,6 +27,13 @@ class Outcome(NamedTuple):
     code: int
     out: str
     err: str
+
+
+@pytest.fixture(autouse=True)
+def _float32():
+    """Takes back the number format that a test has set, which is the whole process's."""
+    yield
+    keras.mixed_precision.set_global_policy("float32")
 
 
 @pytest.fixture
