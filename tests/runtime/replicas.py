@@ -35,6 +35,9 @@ from tf_simclrv2.runtime.strategy import distribute, open_strategy
 
 STEPS = 20
 BATCH = 32
+# So large that the first step moves every weight well beyond float32's rounding, and hardly larger:
+# what rounding errors become in twenty steps, where a ReLU switches for example, grows with them.
+LEARNING_RATES = {"pretrain": 1e-5, "memory": 1e-3, "classify": 1e-2, "distill": 1e-2}
 MOST_DEVICES = 4
 DATA = DataConfig(dataset="digits", image_size=8, eval_batch_size=24)
 VIEWS = AugmentationConfig(use_flip=False, use_blur=False)
@@ -72,7 +75,7 @@ def build_learner(case, **optimization):
         networks = _network(), _network(ft_proj_selector=1)
         config = DistillationConfig(teacher="in memory", distillation_temperature=0.5)
         learner = Distiller(*networks, config, optimization)
-    learner.compile(build_optimizer(optimization, 1e-4, learner.roles))
+    learner.compile(build_optimizer(optimization, LEARNING_RATES[case], learner.roles))
     learner.optimizer.build(learner.network.trainable_variables)
     return learner
 
@@ -83,21 +86,26 @@ def _batches(case, source, part):
 
 
 class _Record(keras.callbacks.Callback):
-    """Keeps each step's metrics, and the state after the first step and the last."""
+    """Keeps each step's metrics, and the state before training, after the first step and last."""
 
     def __init__(self):
         super().__init__()
         self.values = {}
+
+    def on_train_begin(self, logs=None):
+        self._keep("start")
 
     def on_train_batch_end(self, batch, logs=None):
         for name, value in logs.items():
             self.values.setdefault(f"metric {name}", []).append(value)
         self.model.reset_metrics()
         if batch in (0, STEPS - 1):
-            when = "first" if batch == 0 else "last"
-            for kind, variables in self._state().items():
-                for index, variable in enumerate(variables):
-                    self.values[f"{when} {kind} {index}"] = variable.numpy()
+            self._keep("first" if batch == 0 else "last")
+
+    def _keep(self, when):
+        for kind, variables in self._state().items():
+            for index, variable in enumerate(variables):
+                self.values[f"{when} {kind} {index}"] = variable.numpy()
 
     def _state(self):
         network = self.model.network
