@@ -16,6 +16,7 @@ from tf_simclrv2.keras2 import tf
 os.environ.setdefault("TFDS_LOGGING_LEVEL", "ERROR")
 
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core.download import downloader
 
 from tf_simclrv2.data import digits  # noqa: F401  registers the builder of "digits"
 
@@ -140,7 +141,7 @@ class TfdsSource(Source):
             logging.getLogger(name).setLevel(logging.ERROR)
         tfds.disable_progress_bar()
         # Its ten retries would take minutes where there is no network.
-        tfds.core.download.downloader.MAX_RETRIES = _RETRIES
+        downloader.MAX_RETRIES = _RETRIES
         try:
             self._builder.download_and_prepare()
         except Exception as error:
