@@ -10,6 +10,7 @@ from tf_simclrv2.config import NetworkConfig, ProjectionHeadConfig
 from tf_simclrv2.interop.google import google_names
 from tf_simclrv2.keras2 import keras, tf
 from tf_simclrv2.networks.heads import ClassifierHead, ProjectionHead
+from tf_simclrv2.networks.layers import Conv
 from tf_simclrv2.networks.network import Network, variable_roles
 from tf_simclrv2.networks.resnet import BLOCKS, Encoder
 
@@ -132,3 +133,26 @@ def test_roles_are_of_trainable_variables_only():
     network.encoder.freeze_through(4)
     roles = variable_roles(network)
     assert [len(of_role) for of_role in roles] == [0, 1, 1, 0]
+
+
+@pytest.mark.parametrize("channels", [3, 4, 12, 16])
+@pytest.mark.parametrize("size", [7, 8, 32])
+def test_strided_1x1_convolutions_have_the_right_gradients(channels, size):
+    random = np.random.RandomState(0)
+    convolution = Conv(8, 1, strides=2)
+    inputs = tf.constant(random.randn(16, size, size, channels), tf.float32)
+    convolution(inputs)
+    upstream = random.randn(16, -(-size // 2), -(-size // 2), 8)
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        outputs = convolution(inputs)
+    of_inputs, of_kernel = tape.gradient(
+        outputs, [inputs, convolution.conv.kernel], tf.constant(upstream, tf.float32)
+    )
+    seen, kernel = inputs.numpy()[:, ::2, ::2], convolution.conv.kernel.numpy()[0, 0]
+    np.testing.assert_allclose(outputs, seen @ kernel, 1e-4, 1e-5)
+    expected = np.zeros(inputs.shape)
+    expected[:, ::2, ::2] = upstream @ kernel.T
+    np.testing.assert_allclose(of_inputs, expected, 1e-4, 1e-5)
+    expected = np.einsum("bhwi,bhwo->io", seen, upstream)
+    np.testing.assert_allclose(of_kernel[0, 0], expected, 1e-4, 1e-3)

@@ -11,6 +11,10 @@ from typing import Optional
 from tf_simclrv2.keras2 import keras, tf
 
 BATCH_NORM_EPSILON = 1e-5
+# The kernel's gradient of a strided 1x1 convolution of fewer channels is wrong in oneDNN, which
+# writes beyond its memory (uxlfoundation/oneDNN#6035). Its blocks have 8 channels with AVX2, the
+# most 16.
+_ONEDNN_CHANNEL_BLOCK = 16
 
 # Replicas are traced in threads of their own.
 _this_thread = threading.local()
@@ -174,20 +178,29 @@ class Conv(keras.layers.Layer):
 
     def __init__(self, filters: int, kernel_size: int, strides: int = 1, **kwargs):
         super().__init__(**kwargs)
+        self.filters = filters
         self.kernel_size = kernel_size
         self.strides = strides
+        self._skips_pixels_first = False
+
+    def build(self, input_shape: tf.TensorShape) -> None:
+        narrow = input_shape[-1] < _ONEDNN_CHANNEL_BLOCK
+        self._skips_pixels_first = self.kernel_size == 1 and self.strides > 1 and narrow
         self.conv = keras.layers.Conv2D(
-            filters,
-            kernel_size,
-            strides,
-            padding="same" if strides == 1 else "valid",
+            self.filters,
+            self.kernel_size,
+            1 if self._skips_pixels_first else self.strides,
+            padding="same" if self.strides == 1 else "valid",
             use_bias=False,
             kernel_initializer=keras.initializers.VarianceScaling(),
         )
+        super().build(input_shape)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Convolves ``inputs`` [batch, height, width, channels]."""
-        if self.strides > 1:
+        if self._skips_pixels_first:
+            inputs = inputs[:, :: self.strides, :: self.strides]
+        elif self.strides > 1:
             inputs = pad_for_kernel(inputs, self.kernel_size)
         return self.conv(inputs)
 
