@@ -8,7 +8,7 @@ from typing import Callable, Optional, Tuple
 
 from tf_simclrv2.config import ComputeConfig, ConfigError, DevicesConfig, refuse
 from tf_simclrv2.data.pipeline import WHOLE, Part
-from tf_simclrv2.keras2 import keras, tf
+from tf_simclrv2.keras2 import keras, start_xla, tf
 
 # On a TPU each return to the host stops the device; on CPU and GPU it costs next to nothing.
 TPU_STEPS_PER_EXECUTION = 50
@@ -249,9 +249,12 @@ def jit_compile(devices: ComputeConfig, strategy: tf.distribute.Strategy) -> boo
             f"must be auto or false with {strategy.num_replicas_in_sync} replicas, since XLA can't "
             "compile their exchange outside of TPUs",
         )
+    compiles = devices.jit_compile == "true"
     if devices.jit_compile == "auto":
-        return single and has_accelerator(strategy)
-    return devices.jit_compile == "true"
+        compiles = single and has_accelerator(strategy)
+    if compiles:
+        start_xla()
+    return compiles
 
 
 def steps_per_execution(devices: DevicesConfig, strategy: tf.distribute.Strategy) -> int:
