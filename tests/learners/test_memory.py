@@ -187,10 +187,14 @@ class TestTrainStep:
             )
             learner.reset_metrics()
             logs = learner.train_step(batch)
-            for name in ("loss", "accuracy", "entropy"):
+            for name in ("loss", "entropy"):
                 np.testing.assert_allclose(
                     logs[f"contrast_{name}"], getattr(expected, name), rtol=1e-4
                 )
+            # It jumps by an example where two similarities are nearly equal.
+            np.testing.assert_allclose(
+                logs["contrast_accuracy"], expected.accuracy, atol=1.001 / BATCH
+            )
 
     def test_empty_queue_and_decay_0_is_nt_xent_without_its_terms_of_the_own_view(self):
         learner = _learner(memory_ema_decay=0.0)

@@ -94,8 +94,9 @@ def _num_convolutions(rematerialize):
 
 def test_xla_computes_activations_again_as_it_is_told():
     convolutions = _num_convolutions(False), _num_convolutions(True)
-    # Once more the two of each of the 8 blocks, and the shortcuts of 3 groups.
-    assert convolutions == (60, 60 + 2 * 8 + 3)
+    # Once more the two of each of the 8 blocks, and the last group's shortcut; the other two
+    # shortcuts are so narrow that they don't stride, of which XLA makes products.
+    assert convolutions == (56, 56 + 2 * 8 + 1)
 
 
 @pytest.mark.parametrize("step_of_method", ["finetune", "distill"])
