@@ -15,6 +15,9 @@ find_newer = $(RUN) -c "$(call supported,11)" && \
 PYTHON ?= $(shell $(find_python))
 VENV ?= .venv
 RUN = $(VENV)/bin/python
+# Tests run in so many processes, a file's tests in one of them.
+JOBS ?= 2
+PYTEST = $(RUN) -m pytest --numprocesses=$(JOBS) --dist=loadfile
 
 .PHONY: setup demo test test-slow test-newer lint
 
@@ -31,10 +34,10 @@ demo: setup
 	$(RUN) -m tf_simclrv2.programs.demo
 
 test: setup
-	$(RUN) -m pytest -m "not slow" $(PYTEST_FLAGS)
+	$(PYTEST) -m "not slow" $(PYTEST_FLAGS)
 
 test-slow: setup
-	$(RUN) -m pytest -m slow $(PYTEST_FLAGS)
+	$(PYTEST) -m slow $(PYTEST_FLAGS)
 
 # The same tests on TensorFlow 2.21, in a virtual environment beside the first.
 test-newer: setup

@@ -29,6 +29,14 @@ class Outcome(NamedTuple):
     err: str
 
 
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Prints what tests have measured, from whatever process they ran in."""
+    for report in terminalreporter.getreports("passed"):
+        for name, value in report.user_properties:
+            if name == "measured":
+                terminalreporter.write_line(value)
+
+
 @pytest.fixture(autouse=True)
 def _float32():
     """Takes back the number format that a test has set, which is the whole process's."""

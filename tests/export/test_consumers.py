@@ -122,7 +122,7 @@ def test_modules_carry_the_runs_weight_decay(plain, network):
     assert plain["classification/regularization_losses"] > decay
 
 
-def test_tflite_agrees_with_the_saved_model(plain, capsys):
+def test_tflite_agrees_with_the_saved_model(plain, record_property):
     reference = plain["test/logits"]
     scale = np.abs(reference).max()
     for kind, tolerance in {"float32": 1e-5, "float16": 2e-3, "int8": 5e-2}.items():
@@ -133,8 +133,7 @@ def test_tflite_agrees_with_the_saved_model(plain, capsys):
     assert plain["accuracy/saved_model"] > 0.5
     kinds = ("saved_model", "float32", "float16", "int8")
     figures = ", ".join(f"{kind} {plain[f'accuracy/{kind}']:.1%}" for kind in kinds)
-    with capsys.disabled():
-        print(f"\ndigits test, top-1: {figures}")
+    record_property("measured", f"digits test, top-1: {figures}")
 
 
 def test_hub_loads_archives_over_http(through_hub, expected):
