@@ -60,15 +60,15 @@ def time_step(replicas: int, batch: int, image_size: int, steps: int) -> Tuple[f
     gather = tf.distribute.ReplicaContext.all_gather
 
     def counting_gather(context, value, axis, options=None):
-        if context.replica_id_in_sync_group == 0:
-            received.append((replicas - 1) * value.shape.num_elements() * value.dtype.size)
+        received.append((replicas - 1) * value.shape.num_elements() * value.dtype.size)
         return gather(context, value, axis, options)
 
     tf.distribute.ReplicaContext.all_gather = counting_gather
     optimization = OptimizationConfig(train_batch_size=batch)
     with strategy.scope():
+        # As a network for pretraining it has the whole projection head.
         network = Network(
-            NetworkConfig(resnet_depth=18).resolved(image_size), ProjectionHeadConfig()
+            NetworkConfig(resnet_depth=18).resolved(image_size), ProjectionHeadConfig(), probe=True
         )
         learner = Pretrainer(network.build_for(image_size), ContrastiveConfig(), optimization)
         learner.compile(build_optimizer(optimization, 0.1, learner.roles))
@@ -88,7 +88,7 @@ def time_step(replicas: int, batch: int, image_size: int, steps: int) -> Tuple[f
     seconds, peak = _timed(
         lambda: strategy.experimental_local_results(step(iterator)["loss"])[0].numpy(), steps
     )
-    # Keras traces a function more than once.
+    # A step gathers once; each replica traces it, and more than once.
     return seconds, peak, max(received, default=0)
 
 
@@ -129,7 +129,9 @@ def measure_rematerialization(rematerialize: bool, batch: int, image_size: int) 
     from tf_simclrv2.optimization.optimizers import build_optimizer
 
     optimization = OptimizationConfig(train_batch_size=batch)
-    network = Network(NetworkConfig(resnet_depth=50).resolved(image_size), ProjectionHeadConfig())
+    network = Network(
+        NetworkConfig(resnet_depth=50).resolved(image_size), ProjectionHeadConfig(), probe=True
+    )
     network.encoder.rematerialize = rematerialize
     learner = Pretrainer(network.build_for(image_size), ContrastiveConfig(), optimization)
     learner.compile(build_optimizer(optimization, 0.1, learner.roles))
