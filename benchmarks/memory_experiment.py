@@ -7,20 +7,19 @@ are made with it, from the project's root:
   python -m benchmarks.memory_experiment --output=runs/memory
 
 For each variant, batch size and seed: ``pretrain`` by flags/digits/pretrain.txt with the variant's
-flags, a linear probe on the frozen encoder with all labels, and ``finetune`` by
-flags/digits/finetune_1pct.txt on three choices of 14 labelled images, since with so few the choice
-decides more than the network. Differences to the variant ``without`` are taken seed by seed.
+flags, probes of the frozen network, and ``finetune`` by flags/digits/finetune_1pct.txt on three
+choices of 14 labelled images, since with so few the choice decides more than the network.
+Differences to the variant ``without``, of the same temperature, are taken seed by seed.
 """
 
 import argparse
 import csv
 import os
 import statistics
-from typing import List
+from typing import List, Sequence, Tuple
 
 _NUM_TRAIN = 1437
 _MEMORY = ["--use_memory", "--memory_size=1024"]
-_LABEL_SEEDS = (0, 1, 2)
 VARIANTS = {
     "without": [],
     "memory": _MEMORY,
@@ -31,6 +30,9 @@ VARIANTS = {
     "decay_90": [*_MEMORY, "--memory_ema_decay=0.9"],
     "size_256": ["--use_memory", "--memory_size=256"],
     "size_4096": ["--use_memory", "--memory_size=4096"],
+    "size_256_decay_0": ["--use_memory", "--memory_size=256", "--memory_ema_decay=0"],
+    "without_02": ["--temperature=0.2"],
+    "memory_02": [*_MEMORY, "--temperature=0.2"],
 }
 
 
@@ -52,13 +54,22 @@ def _accuracy(directory: str) -> float:
     return 100 * RunDirectory(directory).result()["top_1_accuracy"]
 
 
-def linear_probe(directory: str) -> float:
-    """Test top-1 in % of a linear classifier on a pretrained network's frozen representations.
+def probes(directory: str) -> Tuple[float, float]:
+    """Reads a pretrained network's classes off its frozen features, of images without augmentation.
 
-    It learns from all labels and from images without augmentation, so that it says what the
-    representation holds once training is over. The probe that learns while pretraining, at the
-    pretraining's learning rate and number of steps, also says how fast representations moved.
+    The probe that learns while pretraining, at the pretraining's learning rate and number of steps,
+    also says how fast representations moved; these two don't.
+
+    Args:
+      directory: of the pretraining run.
+
+    Returns:
+      Test top-1 in % of a linear classifier on the representation that learnt from all labels, and,
+      as a mean over 200 choices of 14 labels, of the nearest class mean by cosine similarity on the
+      layer that fine-tuning starts from.
     """
+    import numpy as np
+
     from tf_simclrv2.data.pipeline import evaluation_batches
     from tf_simclrv2.data.sources import open_source
     from tf_simclrv2.keras2 import keras, tf
@@ -67,17 +78,22 @@ def linear_probe(directory: str) -> float:
 
     pretrained = RunDirectory(directory)
     network, data = restore_network(pretrained), pretrained.config.data
-    splits = []
+    parts = []
     for split in (data.train_split, data.eval_split):
         batches = []
         for batch in evaluation_batches(open_source(data), data, split):
-            outputs = network(batch["image"], training=False)
+            outputs = network.endpoints(batch["image"], training=False)
             counts = batch["weight"] > 0
-            batches.append((outputs["representation"][counts], batch["label"][counts]))
-        splits += [tf.concat(part, axis=0) for part in zip(*batches)]
-    features, labels, test_features, test_labels = splits
-    mean, variance = tf.nn.moments(features, 0)
-    standardize = keras.layers.Normalization(mean=mean, variance=variance)
+            kept = outputs["proj_head_input"], outputs["proj_layer_1"], batch["label"]
+            batches.append([part[counts] for part in kept])
+        parts.append([tf.concat(part, axis=0) for part in zip(*batches)])
+    (features, hiddens, labels), (test_features, test_hiddens, test_labels) = parts
+
+    def standardizing(inputs):
+        mean, variance = tf.nn.moments(inputs, 0)
+        return keras.layers.Normalization(mean=mean, variance=variance)
+
+    standardize = standardizing(features)
     kernel = tf.Variable(tf.zeros([features.shape[1], len(pretrained.class_names)]))
     bias = tf.Variable(tf.zeros([len(pretrained.class_names)]))
     optimizer = keras.optimizers.Adam(0.05)
@@ -94,11 +110,32 @@ def linear_probe(directory: str) -> float:
     for _ in range(500):
         step(inputs)
     predicted = tf.argmax(standardize(test_features) @ kernel + bias, axis=1)
-    return 100 * float(tf.reduce_mean(tf.cast(predicted == test_labels, tf.float32)))
+    linear = 100 * float(tf.reduce_mean(tf.cast(predicted == test_labels, tf.float32)))
+
+    standardize = standardizing(hiddens)
+    hiddens, test_hiddens = (
+        tf.math.l2_normalize(standardize(part), axis=1).numpy() for part in (hiddens, test_hiddens)
+    )
+    random = np.random.RandomState(0)
+    of_class = [np.flatnonzero(labels.numpy() == label) for label in range(10)]
+    correct = []
+    for _ in range(200):
+        # One image of each class, a second one of four.
+        counts = 1 + (random.permutation(10) < 4)
+        means = np.stack([
+            hiddens[random.choice(images, count, replace=False)].mean(axis=0)
+            for images, count in zip(of_class, counts)
+        ])  # fmt: skip
+        means /= np.linalg.norm(means, axis=1, keepdims=True)
+        nearest = np.argmax(test_hiddens @ means.T, axis=1)
+        correct.append(np.mean(nearest == test_labels.numpy()))
+    return linear, 100 * float(np.mean(correct))
 
 
-def run(output: str, variant: str, batch: int, seed: int, steps: int) -> dict:
-    """Pretrains and fine-tunes once.
+def run(
+    output: str, variant: str, batch: int, seed: int, steps: int, label_seeds: Sequence[str]
+) -> dict:
+    """Pretrains once, and fine-tunes on each choice of labels.
 
     Args:
       output: the directory for the runs.
@@ -106,10 +143,11 @@ def run(output: str, variant: str, batch: int, seed: int, steps: int) -> dict:
       batch: images in a pretraining batch.
       seed: of all runs.
       steps: of pretraining.
+      label_seeds: choices of labels to fine-tune on.
 
     Returns:
-      A row: variant, batch, seed and the test top-1 in % of linear probe, of the probe that learnt
-      while pretraining and after fine-tuning.
+      A row: variant, batch, seed and the test top-1 in % of the two of :func:`probes`, of the probe
+      that learnt while pretraining and, unless there are no choices, after fine-tuning.
     """
     name = os.path.join(output, f"{variant}_{batch}_{seed}")
     pretraining = [
@@ -126,7 +164,7 @@ def run(output: str, variant: str, batch: int, seed: int, steps: int) -> dict:
         f"--seed={seed}",
     ]
     _run([*pretraining, *VARIANTS[variant]], f"{name}_pretrained")
-    for labels in _LABEL_SEEDS:
+    for labels in label_seeds:
         tuning = [
             "finetune",
             "--flagfile=flags/digits/finetune_1pct.txt",
@@ -135,42 +173,44 @@ def run(output: str, variant: str, batch: int, seed: int, steps: int) -> dict:
             f"--label_seed={labels}",
         ]
         _run(tuning, f"{name}_tuned_{labels}")
-    return {
+    linear, few_labels = probes(f"{name}_pretrained")
+    row = {
         "variant": variant,
         "batch": batch,
         "seed": seed,
-        "linear": linear_probe(f"{name}_pretrained"),
-        "probe": _accuracy(f"{name}_pretrained"),
-        "fine_tuned": statistics.mean(
-            _accuracy(f"{name}_tuned_{labels}") for labels in _LABEL_SEEDS
-        ),
+        "linear probe": linear,
+        "14 labels, class means": few_labels,
+        "probe while pretraining": _accuracy(f"{name}_pretrained"),
     }
-
-
-_MEASURES = ("linear", "probe", "fine_tuned")
+    if label_seeds:
+        tuned = [_accuracy(f"{name}_tuned_{labels}") for labels in label_seeds]
+        row["14 labels, fine-tuned"] = statistics.mean(tuned)
+    return row
 
 
 def table(rows: List[dict]) -> str:
     """Returns means over the seeds and standard deviations, and paired differences, as Markdown."""
+    measures = [name for name in rows[0] if name not in ("variant", "batch", "seed")]
     lines = [
-        "| batch | variant | seeds | linear probe | probe while pretraining | 1% labels |",
-        "|--:|---|--:|--:|--:|--:|",
+        f"| batch | variant | seeds | {' | '.join(measures)} |",
+        "|--:|---|--:|" + "--:|" * len(measures),
     ]
     for batch, variant in sorted({(row["batch"], row["variant"]) for row in rows}):
         same = [row for row in rows if (row["batch"], row["variant"]) == (batch, variant)]
-        cells = [_mean_and_spread([row[measure] for row in same]) for measure in _MEASURES]
+        cells = [_mean_and_spread([row[measure] for row in same]) for measure in measures]
         lines.append(f"| {batch} | {variant} | {len(same)} | {' | '.join(cells)} |")
+        other = "without_02" if variant.endswith("_02") else "without"
         base = {row["seed"]: row for row in rows
-                if (row["batch"], row["variant"]) == (batch, "without")}  # fmt: skip
+                if (row["batch"], row["variant"]) == (batch, other)}  # fmt: skip
         pairs = [(row, base[row["seed"]]) for row in same if row["seed"] in base]
-        if variant != "without" and len(pairs) > 1:
+        if variant != other and len(pairs) > 1:
             cells = []
-            for measure in _MEASURES:
+            for measure in measures:
                 differences = [one[measure] - other[measure] for one, other in pairs]
                 error = statistics.stdev(differences) / len(pairs) ** 0.5
                 cells.append(f"{statistics.mean(differences):+.1f} ± {error:.1f}")
             lines.append(
-                f"| {batch} | {variant} minus without | {len(pairs)} | {' | '.join(cells)} |"
+                f"| {batch} | {variant} minus {other} | {len(pairs)} | {' | '.join(cells)} |"
             )
     return "\n".join(lines)
 
@@ -188,17 +228,20 @@ def main() -> None:
     parser.add_argument("--batches", default="32,64,128")
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--steps", type=int, default=300, help="steps of pretraining")
+    parser.add_argument("--label_seeds", default="0,1,2", help="fine-tune on these choices, if any")
     options = parser.parse_args()
+    label_seeds = [seed for seed in options.label_seeds.split(",") if seed]
     os.makedirs(options.output, exist_ok=True)
     rows = []
     for seed in options.seeds.split(","):
         for batch in options.batches.split(","):
             for variant in options.variants.split(","):
-                rows.append(run(options.output, variant, int(batch), int(seed), options.steps))
+                rows.append(
+                    run(options.output, variant, int(batch), int(seed), options.steps, label_seeds)
+                )
                 print(table(rows), flush=True)
-    fields = ["variant", "batch", "seed", *_MEASURES]
     with open(os.path.join(options.output, "rows.csv"), "w", newline="") as file:
-        writer = csv.DictWriter(file, fields)
+        writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
 
