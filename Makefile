@@ -15,7 +15,7 @@ find_newer = $(RUN) -c "$(call supported,11)" && \
 PYTHON ?= $(shell $(find_python))
 VENV ?= .venv
 RUN = $(VENV)/bin/python
-# Tests run in so many processes, a file's tests in one of them.
+# Quick tests run in so many processes, a file's tests in one of them.
 JOBS ?= 2
 PYTEST = $(RUN) -m pytest --numprocesses=$(JOBS) --dist=loadfile
 
@@ -36,8 +36,10 @@ demo: setup
 test: setup
 	$(PYTEST) -m "not slow" $(PYTEST_FLAGS)
 
+# One after the other: many take all cores by themselves, and workers of a cluster that are kept from
+# the processor for ten seconds are given up by the others.
 test-slow: setup
-	$(PYTEST) -m slow $(PYTEST_FLAGS)
+	$(RUN) -m pytest -m slow $(PYTEST_FLAGS)
 
 # The same tests on TensorFlow 2.21, in a virtual environment beside the first.
 test-newer: setup

@@ -17,7 +17,9 @@ from tests.runtime import replicas
 from tf_simclrv2.config import ConfigError, DataConfig, DevicesConfig
 from tf_simclrv2.data.sources import open_source
 from tf_simclrv2.keras2 import tf
+from tf_simclrv2.programs import training
 from tf_simclrv2.runtime import strategy as strategies
+from tf_simclrv2.runtime.run_directory import RunDirectory
 
 ROOT = pathlib.Path(__file__).parents[2]
 # A dead worker is noticed within this time: TensorFlow's own checks run every 30 seconds or so.
@@ -257,6 +259,20 @@ def test_a_dead_worker_is_reported_and_the_run_goes_on_after_a_restart(tmp_path)
     assert json.loads((run / "result.json").read_text())["step"] == 200
     steps = [int(line.split(",")[0]) for line in (run / "metrics.csv").read_text().split()[1:]]
     assert steps == list(range(10, 201, 10))
+
+
+def test_a_worker_that_is_lost_in_evaluation_ends_in_a_sentence_too(monkeypatch, tmp_path):
+    def lose(*_):
+        raise tf.errors.UnavailableError(None, None, "heartbeat timeout")
+
+    monkeypatch.setattr(training, "evaluate_classifier", lose)
+    monkeypatch.setattr(training, "distribute", lambda strategy, batches_of: None)
+    source, run = open_source(DataConfig(dataset="digits")), RunDirectory(str(tmp_path))
+    workers = object.__new__(tf.distribute.MultiWorkerMirroredStrategy)
+    with pytest.raises(ConfigError, match="another worker of the cluster died"):
+        training.evaluate(run, workers, None, source, DataConfig(), 1, False)
+    with pytest.raises(tf.errors.UnavailableError):
+        training.evaluate(run, None, None, source, DataConfig(), 1, False)
 
 
 @pytest.mark.parametrize(

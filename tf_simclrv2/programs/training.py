@@ -223,33 +223,48 @@ def _fit(run, strategy, learner, batches_from, total, shown, log, save) -> None:
     if start >= total:
         return
     bars = [Progress(run.step_of_method, start, total, shown)] if run.writable else []
-    several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
     try:
-        learner.fit(
-            distribute(strategy, lambda part: batches_from(start, part)),
-            epochs=1,
-            steps_per_epoch=total - start,
-            verbose=0,
-            callbacks=[log, save, *bars],
-        )
+        with workers_watched(run, strategy):
+            learner.fit(
+                distribute(strategy, lambda part: batches_from(start, part)),
+                epochs=1,
+                steps_per_epoch=total - start,
+                verbose=0,
+                callbacks=[log, save, *bars],
+            )
     except KeyboardInterrupt:
         # Saving needs all workers, but perhaps only this one was interrupted.
-        if not several and learner.optimizer.iterations > start:
+        if not _has_workers(strategy) and learner.optimizer.iterations > start:
             log.on_train_end()
             save.on_train_end()
         raise
-    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError,
-            tf.errors.DeadlineExceededError, tf.errors.InternalError) as error:  # fmt: skip
-        if not several:
-            raise
-        raise ConfigError(
-            f"{run.path}: another worker of the cluster died or can't be reached "
-            f"({type(error).__name__}); the same command on all workers continues the run from "
-            "its last checkpoint."
-        ) from error
     finally:
         for bar in bars:
             bar.close()
+
+
+def _has_workers(strategy) -> bool:
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+
+
+@contextlib.contextmanager
+def workers_watched(run: RunDirectory, strategy: tf.distribute.Strategy) -> Iterator[None]:
+    """Within it the loss of another worker ends in a sentence.
+
+    Raises:
+      ConfigError: another worker was lost.
+    """
+    try:
+        yield
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError,
+            tf.errors.DeadlineExceededError, tf.errors.InternalError) as error:  # fmt: skip
+        if not _has_workers(strategy):
+            raise
+        raise ConfigError(
+            f"{run.path}: another worker of the cluster died or can't be reached "
+            f"({type(error).__name__}); the same command on all workers continues from the run's "
+            "last checkpoint."
+        ) from error
 
 
 @contextlib.contextmanager
@@ -291,7 +306,7 @@ def evaluate(
     batches = distribute(
         strategy, lambda part: evaluation_batches(source, data, data.eval_split, part)
     )
-    with labels_checked(source):
+    with workers_watched(run, strategy), labels_checked(source):
         metrics = evaluate_classifier(network, batches, strategy, compiled)
     result = {
         **metrics,
