@@ -191,9 +191,12 @@ class TestTrainStep:
                 np.testing.assert_allclose(
                     logs[f"contrast_{name}"], getattr(expected, name), rtol=1e-4
                 )
-            # It jumps by an example where two similarities are nearly equal.
+            # Rounding decides for an image whose positive and nearest negative are as similar.
+            similar = _unit(queries[:BATCH].numpy()) @ keys[BATCH:].T
+            nearest = np.where(np.eye(BATCH, dtype=bool), -np.inf, similar).max(axis=1)
+            ties = np.sum(np.abs(np.diag(similar) - nearest) < 1e-4)
             np.testing.assert_allclose(
-                logs["contrast_accuracy"], expected.accuracy, atol=1.001 / BATCH
+                logs["contrast_accuracy"], expected.accuracy, rtol=1e-4, atol=ties / BATCH
             )
 
     def test_empty_queue_and_decay_0_is_nt_xent_without_its_terms_of_the_own_view(self):
