@@ -34,7 +34,6 @@ def measure(directory: str) -> Dict[str, Tuple[float, float, float]]:
     from tf_simclrv2.data.pipeline import contrastive_batches
     from tf_simclrv2.data.sources import open_source
     from tf_simclrv2.keras2 import tf
-    from tf_simclrv2.networks.layers import BatchNorm
     from tf_simclrv2.objectives.contrastive import normalize
     from tf_simclrv2.runtime.restoring import restore_network
     from tf_simclrv2.runtime.run_directory import RunDirectory
@@ -47,9 +46,8 @@ def measure(directory: str) -> Dict[str, Tuple[float, float, float]]:
     if config.memory.use_memory:
         networks[1] = restore_network(run, use_ema_weights=True)
         queued_steps = config.memory.memory_size // (2 * batch)
-    for layer in itertools.chain(*(network._flatten_layers() for network in networks)):
-        if isinstance(layer, BatchNorm):
-            layer.decay = 1.0
+        # As in training: a frozen batch norm uses the moving statistics.
+        networks[1].trainable = config.memory.memory_batch_norm == "batch"
 
     batches = contrastive_batches(
         open_source(config.data), config.data, config.augmentation, batch, config.run.seed + 1
@@ -61,7 +59,9 @@ def measure(directory: str) -> Dict[str, Tuple[float, float, float]]:
         ready = ready_for_network(made, config.augmentation)
         views = tf.concat([ready["view_1"], ready["view_2"]], axis=0)
         queries, keys = (
-            normalize(network(views, training=True)["projection"], True).numpy()
+            normalize(
+                network(views, training=True)["projection"], config.contrastive.hidden_norm
+            ).numpy()
             for network in networks
         )
         if len(queue) == queued_steps:

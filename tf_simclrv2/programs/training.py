@@ -21,6 +21,7 @@ from tf_simclrv2.runtime.strategy import (
     describe,
     distribute,
     has_accelerator,
+    has_workers,
     is_chief,
     jit_compile,
     open_strategy,
@@ -234,17 +235,13 @@ def _fit(run, strategy, learner, batches_from, total, shown, log, save) -> None:
             )
     except KeyboardInterrupt:
         # Saving needs all workers, but perhaps only this one was interrupted.
-        if not _has_workers(strategy) and learner.optimizer.iterations > start:
+        if not has_workers(strategy) and learner.optimizer.iterations > start:
             log.on_train_end()
             save.on_train_end()
         raise
     finally:
         for bar in bars:
             bar.close()
-
-
-def _has_workers(strategy) -> bool:
-    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
 @contextlib.contextmanager
@@ -258,7 +255,7 @@ def workers_watched(run: RunDirectory, strategy: tf.distribute.Strategy) -> Iter
         yield
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError,
             tf.errors.DeadlineExceededError, tf.errors.InternalError) as error:  # fmt: skip
-        if not _has_workers(strategy):
+        if not has_workers(strategy):
             raise
         raise ConfigError(
             f"{run.path}: another worker of the cluster died or can't be reached "
