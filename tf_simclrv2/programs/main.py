@@ -7,7 +7,7 @@ from typing import Callable, Sequence
 
 from tf_simclrv2 import config
 from tf_simclrv2.config import ConfigError
-from tf_simclrv2.programs import command_line
+from tf_simclrv2.programs import command_line, logs
 
 COMMANDS = {
     "views": config.ViewsConfig,
@@ -46,7 +46,8 @@ def report_errors(work: Callable[[], None], continues: bool = False) -> int:
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        work()
+        with logs.shown():
+            work()
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
