@@ -87,6 +87,8 @@ class Source(abc.ABC):
         """
         try:
             self.num_examples(split)
+        except ConfigError:
+            raise
         except (KeyError, ValueError) as error:
             raise refuse(
                 flag, split, f"{self.name} has the splits {', '.join(sorted(self.splits))}"
