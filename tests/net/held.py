@@ -1,0 +1,254 @@
+"""Commands that run up to the point where training would begin, and what they hold by then.
+
+This is the only way from the tests of this directory into the programs, the pipeline and the
+runtime: where these change their names, only this file has to follow.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import importlib
+import inspect
+import os
+import re
+import tempfile
+from typing import Any, Dict, Iterator, List
+from unittest import mock
+
+import numpy as np
+
+from export import export
+from tests.net.watched import Watched
+from tf_simclrv2.config import ConfigError, DataConfig
+from tf_simclrv2.data.sources import decode, open_source
+from tf_simclrv2.keras2 import keras, start_xla, tf
+from tf_simclrv2.learners.learner import Learner
+from tf_simclrv2.networks import resnet
+from tf_simclrv2.programs import command_line, demo, pretrain
+from tf_simclrv2.programs.main import COMMANDS
+from tf_simclrv2.runtime.run_directory import RunDirectory
+
+TRAINING = ("pretrain", "finetune", "distill")
+
+_CONFIGS = {**COMMANDS, "export": export.ExportConfig, "demo": demo.DemoConfig}
+_PROGRAMS = {"export": "export.export"}
+# Networks have few blocks here, and one of depth 101 a single one, to be built in little time.
+_BLOCKS = {18: (1, 1, 1, 1), 34: (2, 1, 1, 1), 50: (1, 1, 1, 1), 101: (1, 0, 0, 0)}
+_ROOT = tempfile.TemporaryDirectory(prefix="tf_simclrv2_net_")
+
+
+def new_path(name: str) -> str:
+    """A path in a new directory, which goes when the tests end."""
+    return os.path.join(tempfile.mkdtemp(dir=_ROOT.name), name)
+
+
+def flags_of_commands() -> Dict[str, List[str]]:
+    """The flags of each command."""
+    return {
+        command: [
+            field.name
+            for section in command_line.sections_of(config).values()
+            for field in dataclasses.fields(section)
+        ]
+        for command, config in _CONFIGS.items()
+    }
+
+
+class Ran:
+    """A command that ran in this process, with short networks and nothing compiled by XLA.
+
+    Attributes:
+      values: the flags that were given, by name.
+      refused: the flag that the command refused; None if it did not end in an error.
+      message: the error.
+      tpu: what TensorFlow was asked to look for as a TPU; there never is one.
+      compiles: what each function that TensorFlow made was to be compiled by XLA.
+      cached: how many data sets were to be kept in memory.
+      seen: what else somebody saw of it.
+    """
+
+    def __init__(self, command: str, *flags: str):
+        self.command = command
+        self.values: Dict[str, Any] = {}
+        self.refused = self.message = self.tpu = None
+        self.seen: Any = None
+        self.compiles: List[bool] = []
+        self.cached = 0
+        arguments = [argument for flag in flags for argument in flag.split()]
+        program = importlib.import_module(_PROGRAMS.get(command, f"tf_simclrv2.programs.{command}"))
+        with contextlib.ExitStack() as patches:
+            for patch in self._patches():
+                patches.enter_context(patch)
+            try:
+                self.values = command_line.parse(_CONFIGS[command], arguments)
+                program.run(self.values)
+            except ConfigError as error:
+                self.message = str(error)
+                named = re.match(r"--(\w+)[=:]", self.message)
+                self.refused = named[1] if named else "something"
+
+    def _patches(self) -> List[Any]:
+        start_xla()  # Which compiles, and does so once.
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver
+        signature, function = inspect.signature(resolver.__init__), tf.function
+        cache = tf.data.Dataset.cache
+        # Pretraining makes its first batches twice, once to draw their views.
+        batches = functools.lru_cache(None)(pretrain.contrastive_batches)
+
+        def no_tpu(*arguments, **named):
+            self.tpu = dict(signature.bind(None, *arguments, **named).arguments)
+            del self.tpu["self"]
+            raise RuntimeError("no TPU here")
+
+        def not_compiled(*arguments, jit_compile=None, **named):
+            self.compiles.append(bool(jit_compile))
+            return function(*arguments, **named)
+
+        def cache_and_count(dataset, *arguments, **named):
+            self.cached += 1
+            return cache(dataset, *arguments, **named)
+
+        return [
+            mock.patch.dict(resnet.BLOCKS, _BLOCKS),
+            mock.patch.object(tf.distribute.cluster_resolver, "TPUClusterResolver", no_tpu),
+            mock.patch.object(tf, "function", not_compiled),
+            mock.patch.object(tf.data.Dataset, "cache", cache_and_count),
+            mock.patch.object(pretrain, "contrastive_batches", batches),
+        ]
+
+
+class Held(Ran, Watched):
+    """A job of a training command up to the call of ``fit``, which does nothing here.
+
+    Attributes:
+      learner: the compiled learner.
+      compiled: the arguments of its ``compile``.
+      fitted: the arguments of its ``fit``; None if that was not called.
+    """
+
+    def __init__(self, command: str, *flags: str):
+        self.learner = self.compiled = self.fitted = None
+        super().__init__(command, *flags)
+
+    def _patches(self) -> List[Any]:
+        compile_, fit = Learner.compile, inspect.signature(keras.Model.fit)
+
+        def compile_and_tell(learner, **arguments):
+            self.learner, self.compiled = learner, arguments
+            compile_(learner, **arguments)
+
+        def tell(*arguments, **named):
+            self.fitted = dict(fit.bind(*arguments, **named).arguments)
+
+        return [
+            *super()._patches(),
+            mock.patch.object(Learner, "compile", compile_and_tell),
+            mock.patch.object(Learner, "fit", tell),
+        ]
+
+    def again(self, *flags: str) -> "Held":
+        """The job of the same command line, and perhaps further flags, in the same directory."""
+        given = [f"--{name}={value}" for name, value in self.values.items()]
+        return Held(self.command, *given, *flags)
+
+    @property
+    def path(self) -> str:
+        """The run directory."""
+        return self.values["model_dir"]
+
+    @property
+    def average(self):
+        """The memory network, which follows the trained one."""
+        return self.learner.memory.network
+
+    @property
+    def queue(self):
+        """The queue of keys: ``keys`` and ``filled``."""
+        return self.learner.memory.queue
+
+    def keys(self, views: np.ndarray) -> np.ndarray:
+        """What the memory network maps views to in training."""
+        return self.learner.memory.keys(views).numpy()
+
+    def split(self, name: str) -> np.ndarray:
+        """The images of a split of the job's data, each once, uint8."""
+        return _images_of(RunDirectory(self.path).config.data, name)
+
+
+@functools.lru_cache(None)
+def _images_of(data: DataConfig, split: str) -> np.ndarray:
+    images = open_source(data).examples(split).map(lambda example: decode(example["image"]))
+    return np.stack([*images.as_numpy_iterator()])
+
+
+def once_each(*flags: str) -> Dict[str, str]:
+    """The flags' values by name; the last one counts, and an empty one takes the flag back."""
+    given = {}
+    for flag in " ".join(flags).split():
+        name, _, value = flag.partition("=")
+        given[name] = value if "=" in flag else "true"
+    return {name: value for name, value in given.items() if value}
+
+
+_jobs: Dict[tuple, Held] = {}
+
+
+def job(command: str, *flags: str) -> Held:
+    """The job of a training command, in a directory of its own; it is built once and kept."""
+    given = once_each(*flags)
+    key = (command, *sorted(given.items()))
+    if key not in _jobs:
+        given.setdefault("--model_dir", new_path("run"))
+        _jobs[key] = Held(command, *(f"{name}={value}" for name, value in given.items()))
+    return _jobs[key]
+
+
+def run(command: str, *flags: str) -> Ran:
+    """Runs another command."""
+    return Ran(command, *flags)
+
+
+@contextlib.contextmanager
+def saving_is_stubbed() -> Iterator[None]:
+    """Saves the variables of a SavedModel, in an archive ``variables.npz``, and nothing else."""
+
+    def save(module, path, **_):
+        os.makedirs(path)
+        values = [variable.numpy() for variable in module.variables]
+        np.savez(os.path.join(path, "variables.npz"), *values)
+
+    with mock.patch.object(tf.saved_model, "save", save):
+        yield
+
+
+@contextlib.contextmanager
+def images_at_a_time() -> Iterator[List[int]]:
+    """Notes how many images an exported model is given at a time."""
+    seen, load = [], tf.saved_model.load
+
+    def load_and_watch(path):
+        model = load(path)
+        serve = model.signatures["serving_bytes"]
+
+        def watched(images):
+            seen.append(len(images))
+            return serve(images)
+
+        return mock.Mock(signatures={"serving_bytes": watched})
+
+    with mock.patch.object(tf.saved_model, "load", load_and_watch):
+        yield seen
+
+
+@contextlib.contextmanager
+def commands_of_the_demo() -> Iterator[List[List[str]]]:
+    """Notes the commands of the demo, up to its predictions, instead of running them."""
+    seen: List[List[str]] = []
+
+    def note(arguments: List[str], **_) -> mock.Mock:
+        seen.append(arguments)
+        # Whatever it predicts would have to be there afterwards.
+        return mock.Mock(returncode=int("predict" in arguments))
+
+    with mock.patch.object(demo.subprocess, "run", note):
+        yield seen
