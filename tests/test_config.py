@@ -9,7 +9,6 @@ import pytest
 
 from tf_simclrv2 import config
 from tf_simclrv2.config import ConfigError
-from tf_simclrv2.programs import command_line
 from tf_simclrv2.programs.main import COMMANDS
 
 
@@ -128,7 +127,9 @@ def test_settings_that_exclude_each_other_or_are_out_of_range_are_refused(sectio
 
 REQUIRED = ("model_dir", "checkpoint", "teacher", "saved_model", "images", "google_checkpoint")
 SECTIONS = {
-    section for kind in COMMANDS.values() for section in command_line.sections_of(kind).values()
+    section
+    for command in COMMANDS.values()
+    for section in config.sections_of(command.config).values()
 }
 NUMBERS = [
     (section, field.name, value)

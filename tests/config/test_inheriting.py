@@ -1,0 +1,185 @@
+"""What fine-tuning and distillation take over, and what an evaluation takes of its run."""
+
+import dataclasses
+
+import pytest
+
+from tf_simclrv2 import config
+from tf_simclrv2.config import (
+    Config,
+    ConfigError,
+    Section,
+    inherit_pretrained,
+    inherit_taught,
+    inherited,
+    setting,
+)
+from tf_simclrv2.programs import command_line
+
+DATA = config.DataConfig(
+    dataset="folder",
+    data_dir="images",
+    train_split="learn",
+    eval_split="look",
+    image_size=48,
+    holdout_fraction=0.2,
+    holdout_seed=5,
+    max_bad_images=0.5,
+    strict_images=True,
+    cache_dataset=True,
+    cache_path="cache",
+    eval_batch_size=7,
+    eval_steps=3,
+)
+NETWORK = config.NetworkConfig(
+    resnet_depth=101,
+    width_multiplier=2.0,
+    sk_ratio=0.0625,
+    se_ratio=0.5,
+    stem="cifar",
+    batch_norm_decay=0.99,
+    global_bn=False,
+)
+HEAD = config.ProjectionHeadConfig(proj_head_mode="linear", num_proj_layers=2, proj_out_dim=64)
+PRETRAINED = config.PretrainConfig(
+    config.RunConfig("pretrained", seed=9),
+    data=DATA,
+    network=NETWORK,
+    projection_head=HEAD,
+    augmentation=config.AugmentationConfig(use_flip=False),
+    optimization=config.OptimizationConfig(weight_decay=0.5),
+)
+OF_DATASET = {
+    "dataset": "folder",
+    "data_dir": "images",
+    "train_split": "learn",
+    "eval_split": "look",
+    "holdout_fraction": 0.2,
+    "holdout_seed": 5,
+}
+INHERITED = {
+    **OF_DATASET,
+    "image_size": 48,
+    **dataclasses.asdict(NETWORK),
+    **dataclasses.asdict(HEAD),
+}
+
+
+def test_fine_tuning_takes_over_data_and_architecture():
+    assert inherit_pretrained({}, PRETRAINED, "pretrained") == INHERITED
+
+
+def test_fine_tuning_builds_with_what_it_takes_over():
+    given = {"model_dir": "tuned", "checkpoint": "pretrained"}
+    values = inherit_pretrained(given, PRETRAINED, "pretrained")
+    built = command_line.build(config.FinetuneConfig, values)
+    assert (built.network, built.projection_head) == (NETWORK, HEAD)
+    assert built.data.holdout_seed == 5
+    assert built.data.eval_batch_size == config.DataConfig().eval_batch_size
+    assert built.augmentation.use_flip
+    assert (built.optimization.weight_decay, built.run.seed) == (0.0, 0)
+
+
+def test_distillation_takes_over_data_and_network():
+    of_head = {field.name for field in dataclasses.fields(config.ProjectionHeadConfig)}
+    expected = {name: value for name, value in INHERITED.items() if name not in of_head}
+    assert inherit_taught({}, PRETRAINED) == expected
+
+
+def test_flags_go_before_what_is_taken_over():
+    given = {"data_dir": "elsewhere", "holdout_seed": 6, "global_bn": True, "train_steps": 4}
+    assert inherit_pretrained(given, PRETRAINED, "run") == {**INHERITED, **given}
+
+
+def test_another_data_set_leaves_all_but_the_image_size():
+    given = {"dataset": "digits"}
+    values = inherit_pretrained(given, PRETRAINED, "run")
+    rest = {name: value for name, value in INHERITED.items() if name not in OF_DATASET}
+    assert values == {**rest, **given}
+    assert inherit_pretrained({"dataset": "folder"}, PRETRAINED, "run") == INHERITED
+
+
+ARCHITECTURE = {
+    "resnet_depth": 18,
+    "width_multiplier": 1.0,
+    "sk_ratio": 0.0,
+    "se_ratio": 0.0,
+    "stem": "imagenet",
+    "proj_head_mode": "nonlinear",
+    "num_proj_layers": 3,
+    "proj_out_dim": 128,
+}
+
+
+@pytest.mark.parametrize("name", ARCHITECTURE)
+def test_fine_tuning_refuses_another_architecture_and_distillation_does_not(name):
+    other, pretrained = ARCHITECTURE[name], INHERITED[name]
+    with pytest.raises(ConfigError) as error:
+        inherit_pretrained({name: other}, PRETRAINED, "runs/pretrained")
+    assert str(error.value) == (
+        f"--{name}={other}: the run in --checkpoint=runs/pretrained was pretrained with "
+        f"{pretrained}, so leave the flag out or give that."
+    )
+    assert inherit_pretrained({name: pretrained}, PRETRAINED, "run") == INHERITED
+    assert inherit_taught({name: other}, PRETRAINED)[name] == other
+
+
+def test_a_stem_left_open_is_the_pretrained_one():
+    assert inherit_pretrained({"stem": "auto"}, PRETRAINED, "run")["stem"] == "cifar"
+    assert inherit_taught({"stem": "auto"}, PRETRAINED)["stem"] == "auto"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Colours(Section):
+    """A new section."""
+
+    palette: str = setting("all", "Colours.", inherits=True)
+    count: int = setting(3, "How many.", within="(0, inf)")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Step(Config):
+    """A new step."""
+
+    colours: _Colours = dataclasses.field(default_factory=_Colours)
+    data: config.DataConfig = dataclasses.field(default_factory=config.DataConfig)
+
+
+def test_a_new_field_that_inherits_is_inherited():
+    base = _Step(_Colours("few", 5))
+    assert inherited({}, base, _Step)["palette"] == "few"
+    assert inherited({"palette": "none"}, base, _Step)["palette"] == "none"
+    assert "count" not in inherited({}, base, _Step)
+    # From a run that was made before there was such a section.
+    assert "palette" not in inherited({}, PRETRAINED, _Step)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ({}, {}),
+        ({"eval_split": "test"}, {"eval_split": "test"}),
+        ({"data_dir": "moved"}, {"data_dir": "moved"}),
+        ({"dataset": "folder"}, {}),
+        ({"dataset": "digits"}, {"dataset": "digits", "eval_split": None}),
+        ({"dataset": "digits", "eval_split": "t"}, {"dataset": "digits", "eval_split": "t"}),
+    ],
+)
+def test_an_evaluation_takes_of_its_run_what_no_flag_asks_for(flags, expected):
+    wanted = config.EvaluationConfig("run", **flags, eval_batch_size=11, eval_steps=2)
+    assert wanted.applied_to(DATA) == dataclasses.replace(
+        DATA, **expected, eval_batch_size=11, eval_steps=2
+    )
+
+
+def test_files_of_a_run_keep_the_order_of_their_fields():
+    # Run directories hold them in this order, and people compare the files of two runs.
+    assert list(dataclasses.asdict(PRETRAINED)) == [
+        "run", "data", "unlabelled", "network", "projection_head", "contrastive", "memory",
+        "augmentation", "optimization", "devices",
+    ]  # fmt: skip
+    assert list(dataclasses.asdict(DATA)) == [
+        "dataset", "data_dir", "train_split", "eval_split", "image_size", "holdout_fraction",
+        "holdout_seed", "max_bad_images", "strict_images", "cache_dataset", "cache_path",
+        "eval_batch_size", "eval_steps",
+    ]  # fmt: skip

@@ -1,0 +1,122 @@
+"""What a run is: frozen dataclasses, one field per flag, and every check on a setting.
+
+A config is plain data. It knows nothing of TensorFlow, so that building one, from flags or from a
+run directory's ``config.json``, is instant and refuses a bad setting before any work starts.
+``settings`` says how fields are declared and checked, ``commands`` puts the sections together, and
+``inheriting`` says what a run takes over from an earlier one.
+"""
+
+from tf_simclrv2.config.commands import (
+    ConvertConfig,
+    DemoConfig,
+    DemoSection,
+    DistillConfig,
+    EmbedConfig,
+    EvaluateConfig,
+    FinetuneConfig,
+    PredictConfig,
+    PretrainConfig,
+    RecipesConfig,
+    TrainingConfig,
+    ViewsConfig,
+)
+from tf_simclrv2.config.data import (
+    DEFAULT_IMAGE_SIZES,
+    DataConfig,
+    EvaluationConfig,
+    UnlabelledConfig,
+)
+from tf_simclrv2.config.devices import STRATEGIES, ComputeConfig, DevicesConfig
+from tf_simclrv2.config.exported import (
+    ConversionConfig,
+    EmbeddingConfig,
+    ExportedModelConfig,
+    PredictionConfig,
+)
+from tf_simclrv2.config.inheriting import inherit_pretrained, inherit_taught, inherited
+from tf_simclrv2.config.network import (
+    LARGEST_CIFAR_STEM_IMAGE,
+    LARGEST_WIDTH_MULTIPLIER,
+    RESNET_DEPTHS,
+    SMALLEST_IMAGE,
+    NetworkConfig,
+    ProjectionHeadConfig,
+)
+from tf_simclrv2.config.optimization import ADDONS_OPTIMIZERS, OPTIMIZERS, OptimizationConfig
+from tf_simclrv2.config.settings import (
+    Config,
+    ConfigError,
+    Must,
+    Section,
+    refuse,
+    required,
+    sections_of,
+    setting,
+    setting_of,
+)
+from tf_simclrv2.config.steps import (
+    MODES,
+    ContrastiveConfig,
+    DistillationConfig,
+    FineTuningConfig,
+    LabelsConfig,
+    MemoryConfig,
+    RunConfig,
+)
+from tf_simclrv2.config.views import AugmentationConfig, ViewsSection
+
+__all__ = [
+    "ADDONS_OPTIMIZERS",
+    "DEFAULT_IMAGE_SIZES",
+    "LARGEST_CIFAR_STEM_IMAGE",
+    "LARGEST_WIDTH_MULTIPLIER",
+    "MODES",
+    "OPTIMIZERS",
+    "RESNET_DEPTHS",
+    "SMALLEST_IMAGE",
+    "STRATEGIES",
+    "AugmentationConfig",
+    "ComputeConfig",
+    "Config",
+    "ConfigError",
+    "ContrastiveConfig",
+    "ConversionConfig",
+    "ConvertConfig",
+    "DataConfig",
+    "DemoConfig",
+    "DemoSection",
+    "DevicesConfig",
+    "DistillConfig",
+    "DistillationConfig",
+    "EmbedConfig",
+    "EmbeddingConfig",
+    "EvaluateConfig",
+    "EvaluationConfig",
+    "ExportedModelConfig",
+    "FineTuningConfig",
+    "FinetuneConfig",
+    "LabelsConfig",
+    "MemoryConfig",
+    "Must",
+    "NetworkConfig",
+    "OptimizationConfig",
+    "PredictConfig",
+    "PredictionConfig",
+    "PretrainConfig",
+    "ProjectionHeadConfig",
+    "RecipesConfig",
+    "RunConfig",
+    "Section",
+    "TrainingConfig",
+    "UnlabelledConfig",
+    "ViewsConfig",
+    "ViewsSection",
+    "inherit_pretrained",
+    "inherit_taught",
+    "inherited",
+    "refuse",
+    "required",
+    "sections_of",
+    "setting",
+    "setting_of",
+]

@@ -1,0 +1,182 @@
+"""What each command is configured by: a section for each subject, and checks across sections."""
+
+import dataclasses
+from typing import Union
+
+from tf_simclrv2.config.data import DataConfig, EvaluationConfig, UnlabelledConfig
+from tf_simclrv2.config.devices import ComputeConfig, DevicesConfig
+from tf_simclrv2.config.exported import ConversionConfig, EmbeddingConfig, PredictionConfig
+from tf_simclrv2.config.network import NetworkConfig, ProjectionHeadConfig
+from tf_simclrv2.config.optimization import OptimizationConfig
+from tf_simclrv2.config.settings import Config, Must, Section, refuse, setting
+from tf_simclrv2.config.steps import (
+    ContrastiveConfig,
+    DistillationConfig,
+    FineTuningConfig,
+    LabelsConfig,
+    MemoryConfig,
+    RunConfig,
+)
+from tf_simclrv2.config.views import AugmentationConfig, ViewsSection
+
+
+def _fine_tuning_optimization() -> OptimizationConfig:
+    return OptimizationConfig(
+        train_batch_size=1024,
+        train_epochs=60,
+        # The paper's 0.16 at this batch, by the scaling that the paper's code defaults to.
+        learning_rate=0.04,
+        warmup_epochs=0.0,
+        weight_decay=0.0,
+    )
+
+
+def _plain_augmentation() -> AugmentationConfig:
+    return AugmentationConfig(color_jitter_strength=0.0, use_blur=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainConfig(Config):
+    """Step 1: contrastive pretraining without labels."""
+
+    run: RunConfig
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    unlabelled: UnlabelledConfig = dataclasses.field(default_factory=UnlabelledConfig)
+    network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
+    projection_head: ProjectionHeadConfig = dataclasses.field(default_factory=ProjectionHeadConfig)
+    contrastive: ContrastiveConfig = dataclasses.field(default_factory=ContrastiveConfig)
+    memory: MemoryConfig = dataclasses.field(default_factory=MemoryConfig)
+    augmentation: AugmentationConfig = dataclasses.field(default_factory=AugmentationConfig)
+    optimization: OptimizationConfig = dataclasses.field(default_factory=OptimizationConfig)
+    devices: DevicesConfig = dataclasses.field(default_factory=DevicesConfig)
+
+    def __post_init__(self) -> None:
+        self.network.resolved(self.data.resolved_image_size)
+        self.projection_head.layer_of(self.contrastive.ft_proj_selector)
+        if self.optimization.train_batch_size < 2:
+            raise refuse(
+                "train_batch_size",
+                self.optimization.train_batch_size,
+                "must be at least 2, since other images of the batch are the negatives",
+            )
+        if self.optimization.gradient_accumulation_steps > 1:
+            raise refuse(
+                "gradient_accumulation_steps",
+                self.optimization.gradient_accumulation_steps,
+                "must be 1 for pretraining: negatives span the whole batch, so that a split one "
+                "is another loss; --use_memory gives small batches more negatives",
+            )
+        keys_of_step = 2 * self.optimization.train_batch_size
+        if self.memory.use_memory and self.memory.memory_size < keys_of_step:
+            raise refuse(
+                "memory_size",
+                self.memory.memory_size,
+                f"must be at least {keys_of_step}, the keys that a step adds: two of each image of "
+                f"--train_batch_size={self.optimization.train_batch_size}",
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class FinetuneConfig(Config):
+    """Step 2: fine-tuning on a few labels, or the supervised baseline on the same labels."""
+
+    run: RunConfig
+    fine_tuning: FineTuningConfig
+    labels: LabelsConfig = dataclasses.field(default_factory=LabelsConfig)
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
+    projection_head: ProjectionHeadConfig = dataclasses.field(default_factory=ProjectionHeadConfig)
+    augmentation: AugmentationConfig = dataclasses.field(default_factory=_plain_augmentation)
+    optimization: OptimizationConfig = dataclasses.field(default_factory=_fine_tuning_optimization)
+    devices: DevicesConfig = dataclasses.field(default_factory=DevicesConfig)
+
+    def __post_init__(self) -> None:
+        self.network.resolved(self.data.resolved_image_size)
+        self.projection_head.layer_of(self.fine_tuning.ft_proj_selector)
+
+
+@dataclasses.dataclass(frozen=True)
+class DistillConfig(Config):
+    """Step 3: distillation of a fine-tuned network with unlabelled images."""
+
+    run: RunConfig
+    distillation: DistillationConfig
+    labels: LabelsConfig = dataclasses.field(default_factory=LabelsConfig)
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    unlabelled: UnlabelledConfig = dataclasses.field(default_factory=UnlabelledConfig)
+    network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
+    augmentation: AugmentationConfig = dataclasses.field(default_factory=_plain_augmentation)
+    optimization: OptimizationConfig = dataclasses.field(default_factory=OptimizationConfig)
+    devices: DevicesConfig = dataclasses.field(default_factory=DevicesConfig)
+
+    def __post_init__(self) -> None:
+        self.network.resolved(self.data.resolved_image_size)
+
+
+# What trains: all have the sections run, data, network, augmentation, optimization and devices.
+TrainingConfig = Union[PretrainConfig, FinetuneConfig, DistillConfig]
+
+
+@dataclasses.dataclass(frozen=True)
+class ViewsConfig(Config):
+    """A picture of images, each with the two views that pretraining would draw of it."""
+
+    views: ViewsSection = dataclasses.field(default_factory=ViewsSection)
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    augmentation: AugmentationConfig = dataclasses.field(default_factory=AugmentationConfig)
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig(Config):
+    """Accuracy and loss of a fine-tuned or distilled run, or of a pretraining run's probe."""
+
+    evaluation: EvaluationConfig
+    devices: ComputeConfig = dataclasses.field(default_factory=ComputeConfig)
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictConfig(Config):
+    """Likeliest classes of image files and their probabilities, by an export."""
+
+    prediction: PredictionConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class EmbedConfig(Config):
+    """Representations of image files, by an export."""
+
+    embedding: EmbeddingConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class ConvertConfig(Config):
+    """Checkpoints of google-research/simclr to run directories, and back."""
+
+    conversion: ConversionConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class RecipesConfig(Config):
+    """The recipes that --recipe=NAME takes, each with what it is."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DemoSection(Section):
+    """Where to write, and for which subsets of labels."""
+
+    output_dir: str = setting("demo_output", "Directory to write; an earlier demo's is replaced.")
+    label_seeds: str = setting(
+        "0",
+        "Seeds of the labelled subsets, separated by commas.",
+        must=Must(
+            "be numbers separated by commas",
+            lambda seeds: all(seed.isdigit() for seed in seeds.split(",")),
+        ),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class DemoConfig(Config):
+    """The whole method on real handwritten digits, from pretraining to predictions."""
+
+    demo: DemoSection = dataclasses.field(default_factory=DemoSection)

@@ -1,0 +1,121 @@
+"""The settings of data sets: to train on, and to evaluate on."""
+
+import dataclasses
+from typing import Optional
+
+from tf_simclrv2.config.settings import Must, Section, required, setting, setting_of
+
+# Sizes that suit data sets of small images; all others default to ImageNet's 224.
+DEFAULT_IMAGE_SIZES = {"digits": 16, "cifar10": 32, "cifar100": 32, "svhn_cropped": 32, "mnist": 32}
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig(Section):
+    """Which images, and how many at a time."""
+
+    dataset: str = setting(
+        "digits",
+        "Name of a TensorFlow Datasets data set; digits, which needs no download; or folder, for "
+        "image files in DATA_DIR as split/class/file, class/file or, without labels, file.",
+        must=Must("name a data set", bool),
+        of_dataset=True,
+    )
+    data_dir: Optional[str] = setting(
+        None,
+        "The folder, or where TensorFlow Datasets stores data sets.",
+        may_change=True,
+        of_dataset=True,
+    )
+    train_split: str = setting("train", "Split to train on.", of_dataset=True)
+    eval_split: Optional[str] = setting(
+        None,
+        "Split to evaluate on; by default validation if there is one, else test.",
+        may_change=True,
+        of_dataset=True,
+    )
+    image_size: Optional[int] = setting(
+        None,
+        "Height and width of the network's input in pixels; by default what suits the data.",
+        within="(0, inf)",
+        inherits=True,
+    )
+    holdout_fraction: float = setting(
+        0.1,
+        "Fraction of each class of a folder class/file that is held out as validation.",
+        within="[0, 1)",
+        of_dataset=True,
+    )
+    holdout_seed: int = setting(
+        0, "Chooses the images that are held out.", within="[0, inf)", of_dataset=True
+    )
+    max_bad_images: float = setting(
+        0.01,
+        "Fraction of a folder's files that may be corrupt.",
+        within="[0, 1)",
+        may_change=True,
+    )
+    strict_images: bool = setting(False, "Stop at a folder's first corrupt file.", may_change=True)
+    cache_dataset: bool = setting(
+        False, "Keep the data set's undecoded examples in memory.", may_change=True
+    )
+    cache_path: Optional[str] = setting(
+        None,
+        "Keep them on disk instead, in a directory whose name begins with this path.",
+        may_change=True,
+    )
+    eval_batch_size: int = setting(
+        256, "Images evaluated at a time.", within="(0, inf)", may_change=True
+    )
+    eval_steps: int = setting(
+        0, "Batches to evaluate; 0 is the whole split.", within="[0, inf)", may_change=True
+    )
+
+    @property
+    def resolved_image_size(self) -> int:
+        """The image size in pixels: the one given, or what suits the data set."""
+        return self.image_size or DEFAULT_IMAGE_SIZES.get(self.dataset, 224)
+
+
+@dataclasses.dataclass(frozen=True)
+class UnlabelledConfig(Section):
+    """Images without labels to train on in addition to the data set's."""
+
+    unlabeled_data_dir: Optional[str] = setting(
+        None,
+        "Folder of further images, at any depth, whose labels are not used.",
+        is_path=True,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig(Section):
+    """Which run to evaluate, and on what."""
+
+    model_dir: str = required(
+        "Directory of the run to evaluate.",
+        "the directory of a run must be given",
+    )
+    dataset: Optional[str] = setting_of(
+        DataConfig, "dataset", default=None, help="Data set; by default the run's."
+    )
+    data_dir: Optional[str] = setting_of(DataConfig, "data_dir")
+    eval_split: Optional[str] = setting_of(DataConfig, "eval_split")
+    eval_batch_size: int = setting_of(DataConfig, "eval_batch_size")
+    eval_steps: int = setting_of(DataConfig, "eval_steps")
+
+    def applied_to(self, data: DataConfig) -> DataConfig:
+        """Returns what to evaluate a run on.
+
+        Args:
+          data: the run's data, from which this takes what no flag asks for; the split only as long
+            as the data set is the run's.
+        """
+        dataset = self.dataset or data.dataset
+        return dataclasses.replace(
+            data,
+            dataset=dataset,
+            data_dir=data.data_dir if self.data_dir is None else self.data_dir,
+            eval_split=self.eval_split or (data.eval_split if dataset == data.dataset else None),
+            eval_batch_size=self.eval_batch_size,
+            eval_steps=self.eval_steps,
+        )

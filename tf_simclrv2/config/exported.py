@@ -1,0 +1,105 @@
+"""The settings of commands that apply exports and convert checkpoints."""
+
+import dataclasses
+from typing import Optional
+
+from tf_simclrv2.config.settings import Must, Section, refuse, required, setting
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportedModelConfig(Section):
+    """Which exported model to apply to which images."""
+
+    saved_model: str = required(
+        "Directory of an export, or of the SavedModel in it.",
+        "an export must be given",
+    )
+    images: str = required(
+        "Image files, folders, globs or text files (.txt) with the path of an image on each line, "
+        "separated by commas.",
+        "image files or a folder must be given",
+    )
+    batch_size: int = setting(32, "Images at a time.", within="(0, inf)")
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictionConfig(ExportedModelConfig):
+    """Which exported model to apply to which images, and what to write."""
+
+    output: str = setting(
+        "predictions.csv",
+        "File to write.",
+        must=Must("end .csv or .parquet", lambda path: path.endswith((".csv", ".parquet"))),
+    )
+    top_k: int = setting(
+        5, "How many of an image's likeliest classes to write, at most all.", within="(0, inf)"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class EmbeddingConfig(ExportedModelConfig):
+    """Which exported model to apply to which images, and what to write."""
+
+    output: str = setting(
+        "embeddings.npy",
+        "File to write; the images' paths go to one that ends _ids.txt.",
+        must=Must("end .npy", lambda path: path.endswith(".npy")),
+    )
+    projector: bool = setting(
+        False,
+        "Also write files for TensorBoard's projector, into a directory that ends _projector.",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ConversionConfig(Section):
+    """Which checkpoint to convert: google_checkpoint to model_dir, or model_dir to to_google."""
+
+    google_checkpoint: Optional[str] = setting(
+        None,
+        "Checkpoint of google-research/simclr to read: of TF1 or TF2, or a TF2 SavedModel's "
+        "directory.",
+    )
+    model_dir: str = required(
+        "Run directory to write; with --to_google the run, or one checkpoint in it, to read.",
+        "a run directory must be given",
+    )
+    to_google: Optional[str] = setting(
+        None, "Path of a TF2 checkpoint to write that google-research/simclr reads."
+    )
+    ft_proj_selector: Optional[int] = setting(
+        None,
+        "Output of the projection head that the checkpoint's classifier reads; by default 0, the "
+        "head's input, unless only the last layer fits. The authors' models fine-tuned on 1% and "
+        "10% of labels need 1.",
+        within="[-1, inf)",
+    )
+    dataset: Optional[str] = setting(
+        None,
+        "Data set that the checkpoint's classifier was trained on, for the names of its classes; "
+        "without it, classes are numbered.",
+    )
+    data_dir: Optional[str] = setting(None, "Where the data set is stored.")
+    image_size: Optional[int] = setting(
+        None,
+        "Height and width of the images to use; by default 224, or 32 for the CIFAR stem.",
+        within="(0, inf)",
+    )
+
+    def _check_combinations(self) -> None:
+        if not self.to_google and not self.google_checkpoint:
+            raise refuse(
+                "google_checkpoint",
+                self.google_checkpoint,
+                "a checkpoint to read must be given, or --to_google to write one",
+            )
+        only_for_reading = {
+            "google_checkpoint": self.google_checkpoint,
+            "ft_proj_selector": self.ft_proj_selector,
+            "dataset": self.dataset,
+            "data_dir": self.data_dir,
+            "image_size": self.image_size,
+        }
+        for name, value in only_for_reading.items():
+            if self.to_google and value is not None:
+                raise refuse(name, value, "can't be combined with --to_google")

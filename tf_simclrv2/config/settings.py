@@ -1,0 +1,279 @@
+"""What a field of a config says of itself, and the one function that checks it.
+
+A command's config is a :class:`Config`, a frozen dataclass of sections; a section is a
+:class:`Section`, a frozen dataclass whose fields are made by :func:`setting`. What a field's value
+may be, whether a later step inherits it and how ``--help`` explains it stand in the field's line.
+"""
+
+import dataclasses
+import math
+import re
+import typing
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Dict,
+    List,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    Type,
+    TypedDict,
+    TypeVar,
+)
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+T = TypeVar("T")
+# Larger numbers overflow when they are multiplied by numbers of images.
+_LARGEST_FLOAT = 1e9
+# NumPy takes no larger seeds.
+_LARGEST_INTEGER = 2**32 - 1
+
+
+class ConfigError(ValueError):
+    """A setting, file or directory that a user gave can't be used; the message is for that user."""
+
+
+def refuse(flag: str, value: object, allowed: str) -> ConfigError:
+    """Returns the error for a flag's value, in the one form that all such errors have.
+
+    Args:
+      flag: the flag's name, without dashes.
+      value: what was received.
+      allowed: what would be accepted, as the end of a sentence.
+    """
+    return ConfigError(f"--{flag}={value}: {allowed}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """The numbers that a setting may have.
+
+    Attributes:
+      low: the lower bound; ``-inf`` if there is none.
+      high: the upper bound; ``inf`` if there is none.
+      has_low: whether the lower bound belongs to the interval.
+      has_high: whether the upper bound belongs to the interval.
+    """
+
+    low: float
+    high: float
+    has_low: bool
+    has_high: bool
+
+    @classmethod
+    def parse(cls, text: str) -> "Interval":
+        """Reads an interval in mathematical notation, such as ``[0, 1)`` or ``(0, inf)``.
+
+        Raises:
+          ValueError: the text is no interval.
+        """
+        match = re.fullmatch(r"([\[(])([^,\s]+), ([^,\s]+)([\])])", text)
+        if match is None:
+            raise ValueError(f"{text} must be an interval such as [0, 1) or (0, inf)")
+        low, high = float(match[2]), float(match[3])
+        return cls(low, high, has_low=match[1] == "[", has_high=match[4] == "]")
+
+    def __contains__(self, number: object) -> bool:
+        assert isinstance(number, (int, float))
+        above = self.low <= number if self.has_low else self.low < number
+        return above and (number <= self.high if self.has_high else number < self.high)
+
+    @property
+    def requirement(self) -> str:
+        """What a number in it must be, in words."""
+        if self.high == math.inf and self.has_low:
+            return f"must be {self.low:g} or greater"
+        if self.high == math.inf:
+            return f"must be greater than {self.low:g}"
+        if self.has_low and self.has_high:
+            return f"must be between {self.low:g} and {self.high:g}"
+        if self.high == 1:  # Fractions read well in mathematical notation.
+            opening, closing = "[" if self.has_low else "(", "]" if self.has_high else ")"
+            return f"must be in {opening}{self.low:g}, {self.high:g}{closing}"
+        low = f"at least {self.low:g}" if self.has_low else f"greater than {self.low:g}"
+        high = f"at most {self.high:g}" if self.has_high else f"less than {self.high:g}"
+        return f"must be {low} and {high}"
+
+
+class Must(NamedTuple):
+    """A requirement of a field's own, for what is no interval and no choice.
+
+    Attributes:
+      words: what the value must do or be, as in "must {words}".
+      holds: whether a value does.
+    """
+
+    words: str
+    holds: Callable[[Any], bool]
+
+
+class Facts(TypedDict, total=False):
+    """What else a field may say of itself.
+
+    Attributes:
+      required: what to tell someone who gives no value; without it the value may be missing.
+      must: a requirement of the field's own.
+      inherits: whether a run takes the value over from the run that it starts from.
+      of_dataset: whether it inherits only as long as ``--dataset`` names no other data set.
+      architecture: whether it inherits and belongs to the network's architecture, so that
+        fine-tuning refuses another value.
+      is_path: whether it is a path, of which two spellings can be the same.
+    """
+
+    required: str
+    must: Must
+    inherits: bool
+    of_dataset: bool
+    architecture: bool
+    is_path: bool
+
+
+def setting(
+    default: T,
+    help: str,
+    *,
+    within: Optional[str] = None,
+    choices: Optional[Sequence[object]] = None,
+    may_change: bool = False,
+    **facts: "Unpack[Facts]",
+) -> T:
+    """Makes a section's field.
+
+    Args:
+      default: the default value.
+      help: the flag's help text; what the value may be is added to it.
+      within: the interval that a number must be in, such as ``(0, 1]``.
+      choices: the allowed values, if there are only some.
+      may_change: whether a run may be continued with another value.
+      **facts: see :class:`Facts`.
+
+    Raises:
+      TypeError: there is no such fact.
+      ValueError: ``within`` is no interval.
+    """
+    unknown = facts.keys() - Facts.__annotations__.keys()
+    if unknown:
+        raise TypeError(f"a setting has no {', '.join(sorted(unknown))}")
+    of_dataset, architecture = facts.get("of_dataset", False), facts.get("architecture", False)
+    metadata = {
+        "help": help,
+        "within": None if within is None else Interval.parse(within),
+        "choices": choices,
+        "must": facts.get("must"),
+        "required": facts.get("required"),
+        "may_change": may_change,
+        "inherits": facts.get("inherits", False) or of_dataset or architecture,
+        "of_dataset": of_dataset,
+        "architecture": architecture,
+        "is_path": facts.get("is_path", False),
+    }
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+# Any, like dataclasses.field: what it returns stands for a value that is there once it was checked.
+def required(help: str, words: str, *, may_change: bool = False, is_path: bool = False) -> Any:
+    """Makes a section's field that a command can't do without.
+
+    Args:
+      help: the flag's help text.
+      words: what to tell someone who gives no value.
+      may_change: see :func:`setting`.
+      is_path: see :class:`Facts`.
+    """
+    return setting(None, help, may_change=may_change, required=words, is_path=is_path)
+
+
+# Any, since a type checker can't look up the type of a field by the field's name.
+def setting_of(
+    section: "Type[Section]",
+    name: str,
+    *,
+    default: Any = dataclasses.MISSING,
+    help: Optional[str] = None,
+) -> Any:
+    """Makes a field like one of another section, so that its facts stand once.
+
+    Args:
+      section: the section that declares the field.
+      name: the field's name.
+      default: the default value, if it is another one.
+      help: the help text, if it is another one.
+    """
+    field = next(field for field in dataclasses.fields(section) if field.name == name)
+    return dataclasses.field(
+        default=field.default if default is dataclasses.MISSING else default,
+        metadata={**field.metadata, "help": help or field.metadata["help"]},
+    )
+
+
+def requirements(field: "dataclasses.Field[object]") -> List[Tuple[str, Callable[[Any], bool]]]:
+    """What a field's value must be.
+
+    Returns:
+      Requirements in words, each as the end of a sentence, with the function that checks it.
+    """
+    found: List[Tuple[str, Callable[[Any], bool]]] = []
+    choices, within, must = (field.metadata[name] for name in ("choices", "within", "must"))
+    if choices is not None:
+        found.append((f"must be one of {', '.join(map(str, choices))}", choices.__contains__))
+    if within is not None:
+        found.append((within.requirement, within.__contains__))
+    if must is not None:
+        found.append((f"must {must.words}", must.holds))
+    return found
+
+
+def _can_be_computed_with(value: object) -> Optional[str]:
+    """What a number must be so that all can compute with it; None if it is."""
+    if isinstance(value, float) and not abs(value) <= _LARGEST_FLOAT:
+        return f"must be a number of at most {_LARGEST_FLOAT:,.0f}"
+    if isinstance(value, int) and abs(value) > _LARGEST_INTEGER:
+        return f"must be at most {_LARGEST_INTEGER}"
+    return None
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """A section of a config: a frozen dataclass of settings, which are checked as it is made."""
+
+    @typing.final
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            self._check_field(field)
+        self._check_combinations()
+
+    def _check_field(self, field: "dataclasses.Field[object]") -> None:
+        """Checks what the field's own line says of its value."""
+        value, required = getattr(self, field.name), field.metadata["required"]
+        if required is not None and not value:
+            raise refuse(field.name, value, required)
+        if value is None:
+            return
+        unusable = _can_be_computed_with(value)
+        if unusable is not None:
+            raise refuse(field.name, value, unusable)
+        for words, holds in requirements(field):
+            if not holds(value):
+                raise refuse(field.name, value, words)
+
+    def _check_combinations(self) -> None:
+        """Checks what concerns several fields, each of which has been checked for itself.
+
+        Raises:
+          ConfigError: they can't be combined.
+        """
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """What a command does: a frozen dataclass of sections."""
+
+
+def sections_of(config_class: Type[Config]) -> Dict[str, Type[Section]]:
+    """Returns the sections of a config class by name."""
+    return typing.get_type_hints(config_class)
