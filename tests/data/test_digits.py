@@ -5,7 +5,8 @@ import pytest
 from sklearn.datasets import load_digits
 
 from tf_simclrv2.config import ConfigError, DataConfig
-from tf_simclrv2.data.sources import decode, open_source
+from tf_simclrv2.data.images import decode
+from tf_simclrv2.data.sources import open_source
 
 
 def test_digits_are_those_of_scikit_learn():

@@ -1,4 +1,4 @@
-"""Folders of images as data sets: their layouts, and files that are no whole images."""
+"""Folders of images as data sets: their layouts, and corrupt files."""
 
 import os
 
@@ -7,7 +7,9 @@ import pytest
 from PIL import Image
 
 from tf_simclrv2.config import ConfigError, DataConfig
-from tf_simclrv2.data.sources import IMAGE_SUFFIXES, decode, open_source, open_unlabelled
+from tf_simclrv2.data.images import IMAGE_SUFFIXES, decode
+from tf_simclrv2.data.sources import open_source, open_unlabelled
+from tf_simclrv2.programs import logs
 
 
 def _write(path, value=0, shape=(8, 10)):
@@ -174,12 +176,13 @@ class TestBadFiles:
 
     def test_they_are_left_out_counted_and_named(self, folder, capfd):
         source = _open(folder, holdout_fraction=0, max_bad_images=0.05)
-        assert source.num_examples("train") == 99
+        with logs.shown():
+            assert source.num_examples("train") == 99
         ids = _ids(source, "train")
         assert len(ids) == 99 and not {"cat/17.jpg", "dog/text.jpg"} & set(ids)
         warnings = capfd.readouterr().err
-        assert warnings.count("warning: no whole image, left out: cat/17.jpg") == 1
-        assert warnings.count("warning: no whole image, left out: dog/text.jpg") == 1
+        assert warnings.count("warning: corrupt, left out: cat/17.jpg") == 1
+        assert warnings.count("warning: corrupt, left out: dog/text.jpg") == 1
         assert warnings.count("2 of the 101 files") == 1
 
     def test_more_than_allowed_are_refused(self, folder):
@@ -189,7 +192,7 @@ class TestBadFiles:
 
     def test_the_first_is_refused_if_so_told(self, folder):
         sentence = _refused(folder, holdout_fraction=0, max_bad_images=0.5, strict_images=True)
-        assert "--strict_images=True" in sentence and "cat/17.jpg is no whole image" in sentence
+        assert "--strict_images=True" in sentence and "cat/17.jpg is corrupt" in sentence
 
     def test_none_is_whole(self, tmp_path):
         (tmp_path / "1.jpg").write_text("not an image")

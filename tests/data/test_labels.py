@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tf_simclrv2.config import ConfigError, LabelsConfig
-from tf_simclrv2.data.labels import choose_labelled, find_listed, read_subset
+from tf_simclrv2.data.labels import choose_labelled, find_listed, labelled_ids, read_subset
 
 NAMES = ["a", "b", "c", "d"]
 LABELS = np.random.RandomState(0).choice(4, 1000, p=[0.4, 0.3, 0.2, 0.1]).tolist()
@@ -125,3 +125,21 @@ def test_a_list_of_file_names_finds_the_examples_of_tfds():
     assert sorted(examples[0]) == ["file_name", "id", "image", "label"]
     assert len({example["file_name"] for example in examples}) == 4
     assert all(example["file_name"] != example["id"] for example in examples)
+
+
+def test_the_labelled_examples_of_a_split_are_chosen_with_their_classes(tmp_path):
+    from tf_simclrv2.config import DataConfig
+    from tf_simclrv2.data.sources import open_source
+
+    source = open_source(DataConfig(dataset="digits"))
+    examples = source.examples("train[:100]").as_numpy_iterator()
+    classes = {example["id"].decode(): int(example["label"]) for example in examples}
+    assert labelled_ids(source, "train[:100]", LabelsConfig()) is None
+    chosen = labelled_ids(source, "train[:100]", LabelsConfig(labels_per_class=2))
+    assert sorted(chosen.values()) == sorted([*range(10)] * 2)
+    assert chosen.items() <= classes.items()
+    listed = tmp_path / "listed.txt"
+    listed.write_text("".join(f"{each}\n" for each in chosen))
+    assert chosen == labelled_ids(
+        source, "train[:100]", LabelsConfig(label_subset_file=str(listed))
+    )

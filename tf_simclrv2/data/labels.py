@@ -1,11 +1,41 @@
 """Which examples' labels are used: a seeded subset, as balanced over the classes as it goes."""
 
 import os
-from typing import Dict, List, Sequence
+from typing import Dict, List, Optional, Sequence
 
 import numpy as np
 
 from tf_simclrv2.config import LabelsConfig, refuse
+from tf_simclrv2.data.sources import Source
+
+
+def labelled_ids(source: Source, split: str, labels: LabelsConfig) -> Optional[Dict[str, int]]:
+    """Chooses the labelled examples of a split.
+
+    Args:
+      source: the data set.
+      split: which split of it.
+      labels: how many examples, or a file that lists them.
+
+    Returns:
+      Their classes by id; None if all examples of the split are labelled.
+
+    Raises:
+      ConfigError: a class would be left without an example, or the list can't be used.
+    """
+    if labels.is_everything:
+        return None
+    assert source.class_names is not None, "labels can only be chosen where there are any"
+    columns = source.index(split).map(lambda each: (each["id"], each["label"], each["file_name"]))
+    encoded_ids, classes, encoded_names = zip(*columns.as_numpy_iterator())
+    ids = [example_id.decode() for example_id in encoded_ids]
+    if labels.label_subset_file:
+        file_names = [name.decode() for name in encoded_names]
+        listed = read_subset(labels.label_subset_file)
+        chosen = find_listed(ids, file_names, classes, source.class_names, listed, labels)
+    else:
+        chosen = choose_labelled(classes, source.class_names, labels)
+    return {ids[index]: int(classes[index]) for index in chosen}
 
 
 def choose_labelled(
@@ -29,10 +59,10 @@ def choose_labelled(
     Raises:
       ConfigError: a class would be left without an example, or has too few.
     """
-    labels = np.asarray(labels)
+    classes = np.asarray(labels)
     random = np.random.RandomState(config.label_seed)
     class_order = random.permutation(len(class_names))
-    by_class = [random.permutation(np.flatnonzero(labels == label)) for label in class_order]
+    by_class = [random.permutation(np.flatnonzero(classes == label)) for label in class_order]
     sizes = [len(examples) for examples in by_class]
 
     if config.labels_per_class is not None:
@@ -53,7 +83,7 @@ def choose_labelled(
         for rank, example in enumerate(examples)
     ]
     chosen = sorted(int(example) for _, _, example in sorted(interleaved)[:total])
-    missing = _missing(labels[chosen], class_names)
+    missing = _missing([labels[index] for index in chosen], class_names)
     if missing:
         raise refuse(
             "label_fraction",

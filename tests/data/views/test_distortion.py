@@ -1,0 +1,110 @@
+"""Draws, and the second stage as a whole: flips, and the same views on host and device."""
+
+import itertools
+import types
+
+import numpy as np
+import pytest
+
+from tests.data.views.helpers import (
+    DRAWS,
+    PATHS,
+    assert_probability,
+    assert_uniform,
+    on_device,
+    on_host,
+    photographs,
+    some_draws,
+)
+from tf_simclrv2.config import AugmentationConfig, DataConfig
+from tf_simclrv2.data.batches import Views, batches
+from tf_simclrv2.data.stream import Stream
+from tf_simclrv2.data.views import distort, draw, ready_for_network
+from tf_simclrv2.keras2 import tf
+
+
+def test_draws_are_independent_of_each_other_and_of_those_of_neighbouring_seeds():
+    """Neighbouring seeds are those of views, runs and blocks of steps."""
+    everything = []
+    for seed in ([5, 0], [6, 0], [5, 1], [4, 0]):
+        crops, draws = draw(tf.constant(seed, tf.int64), DRAWS)
+        assert len(np.unique(crops)) == 2 * DRAWS
+        everything += [crops.numpy() / 2.0**63, draws.numpy()]
+    for column in np.concatenate(everything, axis=1).T:
+        assert_uniform(column, *((-1, 1) if column.min() < 0 else (0, 1)))
+    correlations = np.corrcoef(np.concatenate(everything, axis=1).T)
+    # Some 1800 of them: six standard deviations.
+    assert np.abs(correlations - np.eye(len(correlations))).max() < 6 / np.sqrt(DRAWS)
+
+
+@PATHS
+def test_half_of_the_views_are_flipped(path):
+    pixels = np.random.RandomState(8).randint(0, 256, (4, 4, 3)).astype(np.uint8)
+    config = AugmentationConfig(color_jitter_strength=0, use_blur=False)
+    views = path(tf.constant(np.stack([pixels] * DRAWS)), some_draws(), config)
+    plain = pixels / np.float32(255)
+    flipped = np.abs(views - plain[:, ::-1]).max((1, 2, 3)) < 1e-6
+    assert (flipped | (np.abs(views - plain).max((1, 2, 3)) < 1e-6)).all()
+    assert_probability(flipped, 0.5)
+
+
+@pytest.mark.parametrize("color_space", ["hsv", "yiq"])
+@pytest.mark.parametrize("strength", [0.5, 1.0])
+def test_host_and_device_agree_on_the_same_draws(color_space, strength):
+    config = AugmentationConfig(color_jitter_strength=strength, color_space=color_space)
+    views = photographs(64, 48)
+    draws = some_draws(64)
+    device = on_device(views, draws, config)
+    assert np.abs(on_host(views, draws, config) - device).max() <= 1 / 255
+    # Not because nothing happened: most views are changed.
+    assert (np.abs(device - views / 255).max((1, 2, 3)) > 0.1).mean() > 0.7
+    compiled = tf.function(lambda: distort(views, draws, config), jit_compile=True)()
+    np.testing.assert_allclose(compiled, device, atol=1e-4)
+
+
+def test_a_batch_is_made_ready_for_the_network():
+    views = photographs(4, 24)
+    draws = some_draws(4)
+    batch = {"view_1": views, "view_1_draws": draws, "image": views, "label": tf.range(4)}
+    config = AugmentationConfig()
+    ready = ready_for_network({**batch, "weight": tf.ones(4)}, config)
+    assert sorted(ready) == ["image", "label", "view_1", "weight"]
+    np.testing.assert_array_equal(ready["view_1"], distort(views, draws, config))
+    np.testing.assert_allclose(ready["image"], views / 255, atol=1e-7)
+    np.testing.assert_array_equal(ready["label"], range(4))
+
+
+@pytest.mark.parametrize("on_device", [False, True])
+def test_views_of_one_image_are_drawn_independently_in_a_step_and_between_steps(on_device):
+    image = tf.io.encode_png(np.random.RandomState(8).randint(0, 256, (12, 12, 3)).astype(np.uint8))
+    example = {"image": image, "label": 0, "id": "only"}
+    source = types.SimpleNamespace(
+        index=lambda split: tf.data.Dataset.from_tensors(example),
+        num_examples=lambda split: 1,
+        num_classes=None,
+        shuffle_buffer=None,
+    )
+    data, steps, config = DataConfig(dataset="digits", image_size=8), 400, AugmentationConfig()
+
+    def light(seed):
+        stream = Stream(source, "train", seed, data=data)
+        made = batches(stream, Views.two(8, config, on_device), 1)
+        made = made.map(lambda batch: ready_for_network(batch, config)).take(steps)
+        views = [(batch["view_1"], batch["view_2"]) for batch in made.as_numpy_iterator()]
+        return np.mean(views, axis=(2, 3, 4, 5)).T
+
+    first, second = light(seed=3)
+    other_run = light(seed=4)
+    np.testing.assert_array_equal(light(seed=3), [first, second])
+    pairs = [
+        (first, second),
+        (first[:-1], first[1:]),
+        (second[:-1], second[1:]),
+        (first[:-1], second[1:]),
+        *itertools.product([first, second], other_run),
+    ]
+    for one, another in pairs:
+        assert (one != another).mean() > 0.98
+        assert abs(np.corrcoef(one, another)[0, 1]) < 5 / np.sqrt(steps)
+    # Both views are drawn alike.
+    assert abs(first.mean() - second.mean()) < 5 * np.sqrt((first.var() + second.var()) / steps)

@@ -1,0 +1,236 @@
+"""Batches of views to train on, a function of seed and step, and batches to evaluate on."""
+
+import dataclasses
+import re
+from typing import Callable, Dict, Mapping, Optional
+
+from tf_simclrv2.config import AugmentationConfig, DataConfig
+from tf_simclrv2.data.images import decode, read
+from tf_simclrv2.data.sources import UNLABELLED, Source, open_source
+from tf_simclrv2.data.stream import WHOLE, Part, Stream
+from tf_simclrv2.data.views import (
+    DRAWS,
+    crop_views,
+    distort_on_host,
+    draws_from,
+    evaluation_view,
+)
+from tf_simclrv2.keras2 import tf
+
+_BAD_LABEL = "the label of example "
+
+
+@dataclasses.dataclass(frozen=True)
+class Views:
+    """Which views a batch has of each image, and how they are made.
+
+    Attributes:
+      names: the views' names in a batch, each with the number of its draw, 0 to 3. Views of one
+        seed and position are the same if they have the same number, otherwise independent.
+      image_size: height and width of the views in pixels.
+      augmentation: how views are drawn.
+      on_device: whether to leave flip, colour distortion and blur to :func:`ready_for_network`,
+        which takes the views' draws from the batch.
+    """
+
+    names: Mapping[str, int]
+    image_size: int
+    augmentation: AugmentationConfig
+    on_device: bool = False
+
+    @classmethod
+    def two(
+        cls, image_size: int, augmentation: AugmentationConfig, on_device: bool = False
+    ) -> "Views":
+        """``view_1`` and ``view_2``, for contrastive learning."""
+        return cls({"view_1": 1, "view_2": 2}, image_size, augmentation, on_device)
+
+    @classmethod
+    def one(
+        cls,
+        image_size: int,
+        augmentation: AugmentationConfig,
+        on_device: bool = False,
+        draw: int = 1,
+    ) -> "Views":
+        """``image``; streams of one seed that are used next to each other need different draws."""
+        return cls({"image": draw}, image_size, augmentation, on_device)
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether every image needs a label, which only contrastive learning does without."""
+        return len(self.names) == 1
+
+    def draws(self, seed: int, start: int = 0) -> tf.data.Dataset:
+        """Draws for the views of each position from ``start`` on, see :func:`draws_from`."""
+        return draws_from(seed, list(self.names.values()), start)
+
+    def crops(self, image: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
+        """Makes the first stage of an image's views, in the order of ``names``."""
+        return crop_views(image, self.image_size, seeds, self.augmentation)
+
+
+def batches(
+    stream: Stream, views: Views, batch_size: int, start_step: int = 0, part: Part = WHOLE
+) -> tf.data.Dataset:
+    """Endless batches of views of a stream's images.
+
+    Args:
+      stream: the examples in their order.
+      views: which views of each, and how they are made.
+      batch_size: images in a batch, all parts together.
+      start_step: steps that were already trained; their batches are left out.
+      part: the part of each batch to make.
+
+    Returns:
+      Dicts of the views by name, uint8 [batch, size, size, 3]; of ``label``, int64 [batch], -1 for
+      images without one; and, with ``on_device``, of the views' draws, float32 [batch, 13], under
+      the view's name and ``DRAWS``.
+    """
+    num_classes = stream.source.num_classes
+    least = 0 if views.needs_labels and stream.unlabelled is None else UNLABELLED
+
+    def first_stage(example, drawn):
+        seeds, draws = drawn
+        return {
+            "views": views.crops(read(example)["image"], seeds),
+            "draws": draws,
+            **{name: example[name] for name in ("id", "label")},
+        }
+
+    def second_stage(batch):
+        images = {name: batch["views"][:, index] for index, name in enumerate(views.names)}
+        draws = {name: batch["draws"][:, index] for index, name in enumerate(views.names)}
+        if views.augmentation.distorts and views.on_device:
+            images.update({name + DRAWS: draws[name] for name in views.names})
+        elif views.augmentation.distorts:
+            images = {
+                name: distort_on_host(images[name], draws[name], views.augmentation)
+                for name in views.names
+            }
+        return {**images, "label": _checked_labels(batch, num_classes, least)}
+
+    start = start_step * batch_size
+    drawn = tf.data.Dataset.zip((stream.examples(start), views.draws(stream.seed, start)))
+    made = _batched(drawn, start, first_stage, batch_size, part)
+    return made.map(second_stage, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+
+
+def contrastive_batches(
+    data: DataConfig,
+    batch_size: int,
+    augmentation: Optional[AugmentationConfig] = None,
+    seed: int = 0,
+    start_step: int = 0,
+) -> tf.data.Dataset:
+    """Endless batches of two views of each image of a data set, as pretraining takes them.
+
+    Args:
+      data: the data set, its split and the image size.
+      batch_size: images in a batch.
+      augmentation: how views are drawn; by default as ``pretrain`` does.
+      seed: the same seed gives the same batches.
+      start_step: batches to leave out.
+
+    Returns:
+      As :func:`batches`, with ``view_1`` and ``view_2``.
+
+    Raises:
+      ConfigError: the data set can't be used.
+    """
+    stream = Stream(open_source(data), data.train_split, seed, data=data)
+    views = Views.two(data.resolved_image_size, augmentation or AugmentationConfig())
+    return batches(stream, views, batch_size, start_step)
+
+
+def evaluation_batches(
+    source: Source, data: DataConfig, split: str, part: Part = WHOLE
+) -> tf.data.Dataset:
+    """A split's images once each, in a fixed order, in batches of one size.
+
+    Args:
+      source: the data set.
+      data: image size, batch size (rounded up to a multiple of the replicas) and number of batches
+        (of the size before rounding, so that any number of replicas sees the same images).
+      split: which split.
+      part: the part of each batch to make.
+
+    Returns:
+      Dicts of ``image``, float32 [batch, size, size, 3], ``label``, int64 [batch], and ``weight``,
+      float32 [batch]: 1 for the split's images, 0 for those that only fill the last batch up.
+    """
+    size = data.resolved_image_size
+    batch_size = -(-data.eval_batch_size // part.replicas) * part.replicas
+    count = source.num_examples(split)
+    if data.eval_steps:
+        count = min(count, data.eval_steps * data.eval_batch_size)
+    steps = -(-count // batch_size)
+
+    def transform(example, weight):
+        image = evaluation_view(decode(read(example)["image"]), size)
+        return {"id": example["id"], "label": example["label"], "image": image, "weight": weight}
+
+    def checked(batch):
+        labels = _checked_labels(batch, source.num_classes, 0)
+        return {"image": batch["image"], "label": labels, "weight": batch["weight"]}
+
+    examples = source.index(split)
+    filling = examples.take(1).repeat()
+    counted = tf.data.Dataset.from_tensors(1.0).repeat(count)
+    weighted = tf.data.Dataset.zip((examples, counted))
+    weighted = weighted.concatenate(
+        tf.data.Dataset.zip((filling, tf.data.Dataset.from_tensors(0.0).repeat()))
+    )
+    stream = weighted.take(steps * batch_size)
+    made = _batched(stream, 0, transform, batch_size, part)
+    return made.map(checked).prefetch(tf.data.AUTOTUNE)
+
+
+def bad_label(error: tf.errors.InvalidArgumentError) -> Optional[str]:
+    """What a pipeline's error says of a label outside of the data set's classes, if it is that."""
+    found = re.search(f"{_BAD_LABEL}.* is -?[0-9]+, not 0 to [0-9]+", error.message)
+    return found and found.group()
+
+
+def _checked_labels(
+    batch: Dict[str, tf.Tensor], num_classes: Optional[int], least: int
+) -> tf.Tensor:
+    """A batch's labels, if all are the data set's, see :func:`bad_label`."""
+    labels = batch["label"]
+    if num_classes is None:
+        return labels
+    known = (labels >= least) & (labels < num_classes)
+    first = tf.argmin(tf.cast(known, tf.int32))
+    message = tf.strings.join(
+        [_BAD_LABEL, batch["id"][first], " is ", tf.as_string(labels[first]),
+         f", not 0 to {num_classes - 1}"]
+    )  # fmt: skip
+    with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(known), [message])]):
+        return tf.identity(labels)
+
+
+def _batched(
+    stream: tf.data.Dataset,
+    start: int,
+    transform: Callable[..., Dict[str, tf.Tensor]],
+    batch_size: int,
+    part: Part,
+) -> tf.data.Dataset:
+    """This part's batches of a stream from position ``start`` on, each element transformed."""
+    return (
+        _shared(stream, start, batch_size, part)
+        .map(transform, num_parallel_calls=tf.data.AUTOTUNE)
+        .batch(
+            batch_size // part.replicas, num_parallel_calls=tf.data.AUTOTUNE, drop_remainder=True
+        )
+    )
+
+
+def _shared(stream: tf.data.Dataset, start: int, batch_size: int, part: Part) -> tf.data.Dataset:
+    """Keeps what is this part's of each batch, of a stream from position ``start`` on."""
+    if part.pipelines == 1:
+        return stream
+    own = batch_size // part.pipelines
+    numbered = stream.enumerate(start)
+    numbered = numbered.filter(lambda position, _: position % batch_size // own == part.index)
+    return numbered.map(lambda _, kept: kept)

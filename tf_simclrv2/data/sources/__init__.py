@@ -1,0 +1,69 @@
+"""Where images come from: one file for each kind of source, and a row in ``SOURCES``."""
+
+import dataclasses
+import os
+from typing import Callable, Dict
+
+from tf_simclrv2.config import DataConfig, refuse
+from tf_simclrv2.data.sources.digits import DigitsSource
+from tf_simclrv2.data.sources.folder import FolderSource
+from tf_simclrv2.data.sources.source import SHUFFLE_BUFFER, UNLABELLED, Source
+from tf_simclrv2.data.sources.tfds import TfdsSource, UnknownDataset
+
+# What --dataset calls a source. All other names are those of TensorFlow Datasets.
+SOURCES: Dict[str, Callable[[DataConfig], Source]] = {
+    "digits": DigitsSource,
+    "folder": FolderSource,
+}
+
+
+def open_source(data: DataConfig, prepare: bool = True) -> Source:
+    """Opens the data set that a config names.
+
+    Args:
+      data: name and place of the data set.
+      prepare: whether to download and prepare its images; the classes are known without.
+
+    Raises:
+      ConfigError: there is no such data set, or it can't be used.
+    """
+    if data.data_dir is not None and not os.path.isdir(os.path.expanduser(data.data_dir)):
+        raise refuse("data_dir", data.data_dir, "must be an existing directory")
+    try:
+        source = SOURCES.get(data.dataset, TfdsSource)(data)
+    except UnknownDataset as error:
+        raise refuse(
+            "dataset",
+            data.dataset,
+            f"must be {', '.join(SOURCES)}, or a data set of TensorFlow Datasets "
+            "(https://www.tensorflow.org/datasets/catalog)",
+        ) from error
+    if prepare:
+        source.prepare()
+    return source
+
+
+def open_unlabelled(directory: str, data: DataConfig) -> Source:
+    """Opens a folder of images that are used without labels, next to a data set.
+
+    Args:
+      directory: image files in it, at any depth; its one split is ``train``.
+      data: how many files may be corrupt.
+
+    Raises:
+      ConfigError: there are no images.
+    """
+    return FolderSource(dataclasses.replace(data, data_dir=directory), labelled=False)
+
+
+__all__ = [
+    "SHUFFLE_BUFFER",
+    "SOURCES",
+    "UNLABELLED",
+    "DigitsSource",
+    "FolderSource",
+    "Source",
+    "TfdsSource",
+    "open_source",
+    "open_unlabelled",
+]
