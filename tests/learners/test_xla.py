@@ -7,8 +7,8 @@ import pytest
 
 from tests.runtime import replicas
 from tf_simclrv2.config import AugmentationConfig
-from tf_simclrv2.data.augmentation import DRAWS
-from tf_simclrv2.evaluation.metrics import weighted_counts
+from tf_simclrv2.data.views import DRAWS
+from tf_simclrv2.evaluation.classifier import weighted_counts
 from tf_simclrv2.keras2 import keras, tf
 
 RANDOM = np.random.RandomState(0)

@@ -13,12 +13,11 @@ def _unit(vector):
     return vector / np.sqrt(np.sum(vector**2))
 
 
-def _slow_loss(queries, keys, queue, filled, first_key, temperature, hidden_norm):
+def _slow_loss(queries, keys, queue, filled, first_key, temperature):
     """The loss, spelled out; ``queries`` and ``keys`` are pairs of both views' rows."""
     total = 0.0
     for view in (0, 1):
         for i, query in enumerate(queries[view]):
-            query = _unit(query) if hidden_norm else query
             exponentials = [np.exp(query @ key / temperature) for key in keys[1 - view]]
             positive = exponentials[first_key + i]
             for slot, key in enumerate(queue):
@@ -33,14 +32,17 @@ def _arrays(seed, keys=BATCH, hidden_norm=True):
     queries, key_pair = random.normal(size=(2, BATCH, DIM)), random.normal(size=(2, keys, DIM))
     queue = random.normal(size=(SIZE, DIM))
     if hidden_norm:
-        key_pair = np.array([[_unit(key) for key in view] for view in key_pair])
+        queries, key_pair = (
+            np.array([[_unit(row) for row in view] for view in pair])
+            for pair in (queries, key_pair)
+        )
         queue = np.array([_unit(key) for key in queue])
     return queries, key_pair, queue
 
 
 def _loss(queries, keys, queue, filled, **settings):
-    arrays = [np.asarray(array, np.float32) for array in (*queries, *keys, queue)]
-    return nt_xent_with_memory(*arrays, np.asarray(filled), **settings)
+    queries, keys, queue = (np.asarray(array, np.float32) for array in (queries, keys, queue))
+    return nt_xent_with_memory(queries, keys, queue, np.asarray(filled), **settings)
 
 
 @pytest.mark.parametrize("hidden_norm", [True, False])
@@ -51,17 +53,15 @@ def test_the_loss_is_that_of_the_loops(num_filled, temperature, hidden_norm):
         temperature *= 10  # Similarities aren't bounded by 1.
     queries, keys, queue = _arrays(num_filled, hidden_norm=hidden_norm)
     filled = np.arange(SIZE) < num_filled
-    expected = _slow_loss(queries, keys, queue, filled, 0, temperature, hidden_norm)
-    loss = _loss(
-        queries, keys, queue, filled, temperature=temperature, hidden_norm=hidden_norm
-    ).loss
+    expected = _slow_loss(queries, keys, queue, filled, 0, temperature)
+    loss = _loss(queries, keys, queue, filled, temperature=temperature).loss
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
 
 def test_keys_of_other_replicas_are_negatives():
     queries, keys, queue = _arrays(1, keys=3 * BATCH)
     filled = np.arange(SIZE) < 6
-    expected = _slow_loss(queries, keys, queue, filled, BATCH, 0.5, True)
+    expected = _slow_loss(queries, keys, queue, filled, BATCH, 0.5)
     loss = _loss(queries, keys, queue, filled, first_key=BATCH, temperature=0.5).loss
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
 
@@ -73,7 +73,7 @@ def test_unfilled_slots_neither_count_nor_get_gradients():
     with_zeros = _loss(queries, keys, np.where(filled[:, np.newaxis], queue, 0.0), filled)
     np.testing.assert_array_equal(_loss(queries, keys, garbage, filled).loss, with_zeros.loss)
     random_mask = np.random.default_rng(0).random(SIZE) < 0.5
-    expected = _slow_loss(queries, keys, queue, random_mask, 0, 0.1, True)
+    expected = _slow_loss(queries, keys, queue, random_mask, 0, 0.1)
     np.testing.assert_allclose(_loss(queries, keys, queue, random_mask).loss, expected, rtol=1e-5)
 
 
@@ -95,7 +95,8 @@ def test_gradients_flow_to_the_queries_alone():
     tensors = [tf.constant(array, tf.float32) for array in (*queries, *keys, queue)]
     with tf.GradientTape() as tape:
         tape.watch(tensors)
-        loss = nt_xent_with_memory(*tensors, tf.ones([SIZE], tf.bool)).loss
+        pairs = tensors[:2], tensors[2:4]
+        loss = nt_xent_with_memory(*pairs, tensors[4], tf.ones([SIZE], tf.bool)).loss
     gradients = tape.gradient(loss, tensors)
     assert all(np.any(gradient.numpy() != 0) for gradient in gradients[:2])
     assert gradients[2:] == [None, None, None]

@@ -8,11 +8,11 @@ import pytest
 from tests.optimization.test_optimizers import ROLES, _config, _optimizer
 from tf_simclrv2.keras2 import tf
 from tf_simclrv2.optimization.optimizers import weight_decay_loss
-from tf_simclrv2.runtime.restoring import trained_steps
+from tf_simclrv2.runtime.checkpoint import Checkpoint, saved_step
 
 installed = pytest.mark.skipif(
     importlib.util.find_spec("tensorflow_addons") is None,
-    reason="tensorflow-addons is not to be had for this Python",
+    reason="tensorflow-addons does not exist for this Python",
 )
 VARIABLES = [variable for of_role in ROLES for variable in of_role]
 DECAYED = len(ROLES.kernels) + len(ROLES.supervised)
@@ -74,7 +74,7 @@ def test_a_checkpoint_keeps_their_state(name, tmp_path):
     path = tf.train.Checkpoint(optimizer=optimizer, variables=VARIABLES).save(
         str(tmp_path / "ckpt")
     )
-    assert trained_steps(path) == 2
+    assert saved_step(path) == 2
     continued = _optimizer(name)
     continued.build(VARIABLES)
     tf.train.Checkpoint(optimizer=continued, variables=VARIABLES).restore(path)
@@ -94,7 +94,8 @@ SUPERVISED = [
 @installed
 def test_a_run_trains_with_them(command, tmp_path):
     assert command(*SUPERVISED, f"--model_dir={tmp_path}/run").code == 0
-    assert trained_steps(str(tmp_path / "run" / "checkpoints" / "ckpt-2")) == 2
+    path = str(tmp_path / "run" / "checkpoints" / "ckpt-2")
+    assert Checkpoint.open(path, "model_dir").step == 2
 
 
 def test_where_addons_are_missing_a_sentence_says_so(command, monkeypatch, tmp_path):
@@ -107,8 +108,8 @@ def test_where_addons_are_missing_a_sentence_says_so(command, monkeypatch, tmp_p
     outcome = command(*SUPERVISED, f"--model_dir={tmp_path}/run")
     assert outcome.code == 1
     assert outcome.err == (
-        "error: --optimizer=lamb: needs tensorflow-addons, which is not installed and is to be had "
-        "for Python 3.9 to 3.11 alone.\n"
+        "error: --optimizer=lamb: needs tensorflow-addons, which is not installed; on Python 3.9 "
+        "to 3.11, pip install 'tf-simclrv2[addons]' installs it.\n"
     )
     assert not (tmp_path / "run").exists()
 

@@ -6,6 +6,7 @@ import pytest
 
 from tests.reference import figures
 from tf_simclrv2.config import OptimizationConfig
+from tf_simclrv2.keras2 import tf
 from tf_simclrv2.optimization.optimizers import build_schedule
 from tf_simclrv2.optimization.schedules import WarmupCosine
 
@@ -64,6 +65,20 @@ def test_warmup_steps_are_whole_batches(epochs, batch, examples, steps):
 
 def test_train_steps_take_precedence_over_epochs():
     assert OptimizationConfig(train_steps=7, train_epochs=100).steps(1000) == 7
+
+
+@pytest.mark.parametrize(
+    ("warmup", "total"), [(0, 10), (0, 1), (1, 1), (1, 2), (5, 5), (7, 5), (300, 1000), (4, 100000)]
+)
+def test_the_rate_is_the_formula_at_every_step(warmup, total):
+    schedule = WarmupCosine(peak=3, warmup_steps=warmup, total_steps=total)
+    steps = range(total + warmup + 3) if total <= 1000 else range(0, total + 1, 997)
+    for step in steps:
+        progress = min(max((step - warmup) / max(total - warmup, 1), 0), 1)
+        rate = 3 * step / warmup if step < warmup else 1.5 * (1 + math.cos(math.pi * progress))
+        for given in (step, tf.constant(step, tf.int64)):
+            assert float(schedule(given)) == pytest.approx(rate, rel=1e-6, abs=1e-6), step
+        assert schedule(step).dtype == tf.float32
 
 
 def test_warmup_is_a_line_and_decay_half_a_cosine():

@@ -1,17 +1,20 @@
 """Step 3: distillation with unlabelled images (SimCLRv2, section 2)."""
 
-from typing import Dict, Tuple
+import dataclasses
+from typing import Any, Dict, Mapping, Tuple, Union
 
 from tf_simclrv2.config import DistillationConfig, OptimizationConfig
-from tf_simclrv2.evaluation.metrics import top_1_accuracy
-from tf_simclrv2.keras2 import tf
+from tf_simclrv2.keras2 import keras, registered, serialize_part, tf
 from tf_simclrv2.learners.learner import Learner
-from tf_simclrv2.networks.network import Network
+from tf_simclrv2.networks.layers import as_config
 from tf_simclrv2.objectives.distillation import distillation_loss
 
 
+@registered
 class Distiller(Learner):
     """Teaches a student network the predictions of a frozen teacher on the same augmented images.
+
+    SimCLRv2 (Chen et al., arXiv:2006.10029), section 2, equations 2 and 3.
 
     A batch is a dict of ``image``, float [batch, height, width, 3] in [0, 1], and, where
     ``distillation_alpha < 1``, ``labelled_image`` and ``label``, int [labelled].
@@ -24,21 +27,33 @@ class Distiller(Learner):
     """
 
     logged = ("distillation_loss", "teacher_agreement")
+    # A run of its own holds it.
+    not_saved = ("teacher",)
 
     def __init__(
         self,
-        network: Network,
-        teacher: Network,
-        distillation: DistillationConfig,
-        optimization: OptimizationConfig,
+        network: keras.Model,
+        teacher: keras.Model,
+        distillation: Union[DistillationConfig, Mapping[str, Any]],
+        optimization: Union[OptimizationConfig, Mapping[str, Any]],
         **kwargs,
     ):
         super().__init__(network, optimization, **kwargs)
         teacher.trainable = False
         self.teacher = teacher
-        self.distillation = distillation
+        self.distillation = as_config(DistillationConfig, distillation)
 
-    def losses_of(self, batch: Dict[str, tf.Tensor]) -> Tuple[tf.Tensor, Dict[str, tf.Tensor]]:
+    def get_config(self) -> Dict[str, Any]:
+        """Returns the constructor's arguments, in types that JSON has."""
+        return {
+            **super().get_config(),
+            "teacher": serialize_part(self.teacher),
+            "distillation": dataclasses.asdict(self.distillation),
+        }
+
+    def losses_of(
+        self, batch: Dict[str, tf.Tensor], training: bool = True
+    ) -> Tuple[tf.Tensor, Dict[str, tf.Tensor]]:
         """The distillation loss, and how often the student agrees with the teacher."""
         images, labels, labelled_logits = batch["image"], None, None
         teacher_logits = self.teacher(images, training=False)["logits"]
@@ -46,11 +61,11 @@ class Distiller(Learner):
             # One pass over both, so that batch norm sees them as one batch.
             count = tf.shape(images)[0]
             images = tf.concat([images, batch["labelled_image"]], axis=0)
-            logits = self.network(images, training=True)["logits"]
+            logits = self.network(images, training=training)["logits"]
             student_logits, labelled_logits = logits[:count], logits[count:]
             labels = batch["label"]
         else:
-            student_logits = self.network(images, training=True)["logits"]
+            student_logits = self.network(images, training=training)["logits"]
         loss = distillation_loss(
             student_logits,
             teacher_logits,
@@ -59,5 +74,7 @@ class Distiller(Learner):
             labels=labels,
             labelled_logits=labelled_logits,
         )
-        agreement = top_1_accuracy(tf.argmax(teacher_logits, axis=-1), student_logits)
-        return loss, {"distillation_loss": loss, "teacher_agreement": agreement}
+        agrees = keras.metrics.sparse_categorical_accuracy(
+            tf.argmax(teacher_logits, axis=-1), student_logits
+        )
+        return loss, {"distillation_loss": loss, "teacher_agreement": tf.reduce_mean(agrees)}

@@ -4,13 +4,14 @@ Sources: SimCLRv2 (arXiv:2006.10029), section 2; MoCo (He et al., arXiv:1911.057
 to. Equations, the choices that the paper leaves open and what we measured: docs/memory.md.
 """
 
-from typing import Any, Dict
+import dataclasses
+from typing import Any, Dict, Mapping, Optional, Union
 
 from tf_simclrv2.config import ContrastiveConfig, MemoryConfig, OptimizationConfig
-from tf_simclrv2.keras2 import tf
-from tf_simclrv2.learners.pretrainer import Pretrainer
-from tf_simclrv2.networks.layers import BatchNorm
-from tf_simclrv2.networks.network import Network
+from tf_simclrv2.keras2 import keras, registered, serialize_part, tf
+from tf_simclrv2.learners.moving_average import MovingAverage
+from tf_simclrv2.learners.pretrainer import Pretrainer, projection_of
+from tf_simclrv2.networks.layers import as_config
 from tf_simclrv2.objectives.contrastive import (
     ContrastiveLoss,
     gather_replicas,
@@ -19,7 +20,7 @@ from tf_simclrv2.objectives.contrastive import (
 )
 
 
-class KeyQueue(tf.Module):
+class KeyQueue(keras.layers.Layer):
     """A ring buffer of the newest keys; adding to it takes the same time however large it is.
 
     Args:
@@ -31,8 +32,8 @@ class KeyQueue(tf.Module):
       added: variable, int64 scalar, keys added so far; the next one goes to ``added % size``.
     """
 
-    def __init__(self, size: int, dim: int):
-        super().__init__()
+    def __init__(self, size: int, dim: int, **kwargs):
+        super().__init__(**kwargs)
         # Each replica writes its own copy, all of them the same keys; one of them is saved.
         replicated = {
             "trainable": False,
@@ -56,78 +57,61 @@ class KeyQueue(tf.Module):
         self.added.assign_add(count)
 
 
-class Memory(tf.Module):
-    """The memory network, which is a moving average of the trained one, and the queue of its keys.
+class Memory(MovingAverage):
+    """The memory network, a moving average of the trained one, and the queue of its keys.
 
     Args:
-      network: the network that is trained.
+      network: the network that is trained: any model that maps images to vectors, or to a dict with
+        a ``projection``, with its variables created.
       average: a network of the same architecture; it takes over ``network``'s weights and follows
         them from then on.
       config: size of the queue, decay of the average, mode of its batch norm.
+      dim: dimension of a key; by default that of what ``average`` returns.
+
+    Raises:
+      ValueError: the networks don't match, or the dimension isn't known.
     """
 
-    def __init__(self, network: Network, average: Network, config: MemoryConfig):
-        super().__init__()
+    def __init__(
+        self,
+        network: keras.Model,
+        average: keras.Model,
+        config: MemoryConfig,
+        dim: Optional[int] = None,
+        **kwargs,
+    ):
+        super().__init__(
+            network,
+            average,
+            decay=config.memory_ema_decay,
+            ramp=config.memory_ema_ramp,
+            batch_norm=config.memory_batch_norm,
+            **kwargs,
+        )
         self.config = config
-        self.network = average
-        # A frozen batch norm would use the moving statistics.
-        average.trainable = config.memory_batch_norm == "batch"
-        for layer in average._flatten_layers():
-            if isinstance(layer, BatchNorm):
-                layer.decay = 1.0  # The moving statistics follow the trained network's instead.
-        for variable, followed in self._pairs(network):
-            variable.assign(followed)
-        projections = network.projection_head.projections
-        dim = projections[-1].dense.units if projections else network.encoder.representation_dim
-        self.queue = KeyQueue(config.memory_size, dim)
+        self.queue = KeyQueue(config.memory_size, _output_dim(average) if dim is None else dim)
 
-    def keys(self, views: tf.Tensor) -> tf.Tensor:
-        """Maps ``views`` [count, height, width, 3] to projections [count, dim], no gradients."""
-        return tf.stop_gradient(self.network(views, training=True)["projection"])
+    def keys(self, views: tf.Tensor, training: bool = True) -> tf.Tensor:
+        """Maps ``views`` [count, height, width, 3] to projections [count, dim], no gradients.
 
-    def decay(self, step: tf.Tensor) -> tf.Tensor:
-        """The average's decay at the end of training step ``step`` (1, 2, ...), float32 scalar.
-
-        With the ramp, the average reaches over about a ninth of the steps so far until it reaches
-        over ``1 / (1 - memory_ema_decay)`` steps; without, it would keep the random weights and
-        the untrained batch-norm statistics of the start for that long.
+        Args:
+          views: float, in [0, 1].
+          training: whether batch norm works as in training, see ``memory_batch_norm``.
         """
-        decay = tf.constant(self.config.memory_ema_decay)
-        if self.config.memory_ema_ramp:
-            step = tf.cast(step, tf.float32)
-            decay = tf.minimum(decay, step / (step + 9.0))
-        return decay
-
-    def _pairs(self, network):
-        return zip(_variables(self.network), _variables(network))
-
-    def follow(self, network: Network, step: tf.Tensor) -> None:
-        """Moves the average towards ``network``, at the end of training step ``step``.
-
-        All weights follow, batch norm's moving statistics included.
-        """
-        rate = 1.0 - self.decay(step)
-
-        def update_all(strategy, rate):
-            for variable, followed in self._pairs(network):
-                strategy.extended.update(variable, _move, args=(followed, rate), group=False)
-
-        tf.distribute.get_replica_context().merge_call(update_all, args=(rate,))
+        return tf.stop_gradient(projection_of(self.network(views, training=training)))
 
 
-def _variables(network):
-    # By layer: the order of ``network.weights`` depends on what is frozen.
-    return [
-        variable
-        for layer in network._flatten_layers()
-        for variable in layer._trainable_weights + layer._non_trainable_weights
-    ]
+def _output_dim(network: keras.Model) -> int:
+    shape = network.get_build_config()
+    if shape is None:
+        raise ValueError(
+            f"What dimension {network.name}'s outputs have isn't known before it was called: call "
+            "it, or give the memory its dim."
+        )
+    return projection_of(network.compute_output_shape(shape["input_shape"]))[-1]
 
 
-def _move(variable, followed, rate):
-    variable.assign_sub(tf.cast(rate, variable.dtype) * (variable - followed))
-
-
+@registered
 class PretrainerWithMemory(Pretrainer):
     """Pretrains against the memory network's keys of the current and of past batches.
 
@@ -142,47 +126,65 @@ class PretrainerWithMemory(Pretrainer):
     5. The memory network follows the network: all weights, batch norm's moving statistics too.
 
     Args:
-      network: encoder and projection head, with or without a linear probe.
+      network: see :class:`Pretrainer`.
       average: another network of the same architecture, to become the memory network.
       contrastive: temperature and normalisation.
       memory: size of the queue, decay of the average.
       optimization: decides on the weight decay in the loss.
+
+    Example:
+
+    ```python
+    network, average = (Network(config, head).build_for(224) for _ in range(2))
+    learner = PretrainerWithMemory(
+        network, average, ContrastiveConfig(), MemoryConfig(use_memory=True), OptimizationConfig()
+    )
+    ```
     """
 
     def __init__(
         self,
-        network: Network,
-        average: Network,
-        contrastive: ContrastiveConfig,
-        memory: MemoryConfig,
-        optimization: OptimizationConfig,
+        network: keras.Model,
+        average: keras.Model,
+        contrastive: Union[ContrastiveConfig, Mapping[str, Any]],
+        memory: Union[MemoryConfig, Mapping[str, Any]],
+        optimization: Union[OptimizationConfig, Mapping[str, Any]],
         **kwargs,
     ):
         super().__init__(network, contrastive, optimization, **kwargs)
-        self.memory = Memory(network, average, memory)
+        self.memory = Memory(network, average, as_config(MemoryConfig, memory))
 
-    @property
-    def saved_parts(self) -> Dict[str, Any]:
-        """What a checkpoint of the run holds besides the optimizer, by name."""
-        return {**super().saved_parts, "memory": self.memory}
+    def get_config(self) -> Dict[str, Any]:
+        """Returns the constructor's arguments, in types that JSON has."""
+        return {
+            **super().get_config(),
+            "average": serialize_part(self.memory.network),
+            "memory": dataclasses.asdict(self.memory.config),
+        }
 
-    def contrast(self, views: tf.Tensor, projections: tf.Tensor) -> ContrastiveLoss:
-        """Contrasts the views' queries with their keys and the queue, then adds the keys to it."""
-        keys = normalize(self.memory.keys(views), self.contrastive.hidden_norm)
+    def contrast(
+        self, views: tf.Tensor, projections: tf.Tensor, training: bool = True
+    ) -> ContrastiveLoss:
+        """Contrasts the views' queries with their keys and the queue.
+
+        In training the keys are then added to the queue.
+        """
+        hidden_norm = self.contrastive.hidden_norm
+        queries = tf.split(normalize(projections, hidden_norm), 2)
+        keys = normalize(self.memory.keys(views, training), hidden_norm)
         keys, first = gather_replicas(tf.stack(tf.split(keys, 2), axis=1))
         keys_1, keys_2 = tf.unstack(keys, axis=1)
         queue = self.memory.queue
         contrast = nt_xent_with_memory(
-            *tf.split(projections, 2),
-            keys_1,
-            keys_2,
+            queries,
+            (keys_1, keys_2),
             queue.keys,
             queue.filled,
             first_key=first,
             temperature=self.contrastive.temperature,
-            hidden_norm=self.contrastive.hidden_norm,
         )
-        queue.enqueue(tf.concat([keys_1, keys_2], axis=0))
+        if training:
+            queue.enqueue(tf.concat([keys_1, keys_2], axis=0))
         return contrast
 
     def train_step(self, batch: Dict[str, tf.Tensor]) -> Dict[str, tf.Tensor]:

@@ -1,34 +1,52 @@
-"""Encoder, projection head and classifier head as one network, and the roles of its variables."""
+"""Encoder, projection head and classifier head as one network."""
 
-from typing import Dict, List, NamedTuple, Optional
+import dataclasses
+from typing import Any, Dict, List, Mapping, Optional, Union
 
 from tf_simclrv2.config import SMALLEST_IMAGE, NetworkConfig, ProjectionHeadConfig
-from tf_simclrv2.keras2 import keras, tf
+from tf_simclrv2.keras2 import declare_inputs, keras, layers_of, registered, tf
 from tf_simclrv2.networks.heads import ClassifierHead, ProjectionHead
-from tf_simclrv2.networks.layers import BatchNorm
+from tf_simclrv2.networks.layers import IMAGES, BatchNorm, as_config, inherited
 from tf_simclrv2.networks.resnet import Encoder
+from tf_simclrv2.networks.roles import VariableRoles, variable_roles
 
 
+@registered
 class Network(keras.Model):
     """What is trained, saved and exported: an encoder with a projection and a classifier head.
 
     For pretraining it holds the whole projection head, and the classifier head is a linear probe
     that leaves the features alone (``probe=True``). For fine-tuning it holds only the projection
-    layers below the classifier, so that no variable is out of use.
+    layers below the classifier, so that no variable is out of use. SimCLRv2 (Chen et al.,
+    arXiv:2006.10029), section 2.
 
     Args:
-      network: the encoder, with a resolved stem.
-      projection_head: the head of pretraining.
+      network: the encoder, with a resolved stem; or a dict of its fields.
+      projection_head: the head of pretraining; or a dict of its fields.
       num_classes: classes of the classifier head; None is without.
       ft_proj_selector: output of the projection head that the classifier reads; 0 is its input.
       probe: whether gradients stop before the classifier, and the whole head is built.
       zero_init_logits: start the classifier from zeros.
+
+    Raises:
+      ConfigError: the projection head has no layer ``ft_proj_selector``; a ValueError.
+
+    Example:
+
+    ```python
+    config = NetworkConfig(resnet_depth=50).resolved(image_size=224)
+    network = Network(config, ProjectionHeadConfig(), num_classes=1000, probe=True).build_for(224)
+    outputs = network(tf.zeros([1, 224, 224, 3]))
+    outputs["representation"]  # float32 [1, 2048]
+    outputs["projection"]  # float32 [1, 128]
+    outputs["logits"]  # float32 [1, 1000]
+    ```
     """
 
     def __init__(
         self,
-        network: NetworkConfig,
-        projection_head: ProjectionHeadConfig,
+        network: Union[NetworkConfig, Mapping[str, Any]],
+        projection_head: Union[ProjectionHeadConfig, Mapping[str, Any]],
         num_classes: Optional[int] = None,
         ft_proj_selector: int = 0,
         probe: bool = False,
@@ -36,18 +54,47 @@ class Network(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        declare_inputs(self, IMAGES)
+        projection_head = as_config(ProjectionHeadConfig, projection_head)
         self.selected_layer = projection_head.layer_of(ft_proj_selector)
         self.probe = probe
-        self.encoder = Encoder(network)
+        own = inherited(self)
+        self.encoder = Encoder(network, **own)
         self.projection_head = ProjectionHead(
             projection_head,
-            network,
+            self.encoder.config,
             self.encoder.representation_dim,
             layers_used=None if probe else self.selected_layer,
+            **own,
         )
         self.supervised_head = None
         if num_classes is not None:
-            self.supervised_head = ClassifierHead(num_classes, zero_init_logits)
+            self.supervised_head = ClassifierHead(num_classes, zero_init_logits, **own)
+
+    def get_config(self) -> Dict[str, Any]:
+        """Returns the constructor's arguments, and what of the encoder is frozen or recomputed."""
+        classifier = self.supervised_head
+        return {
+            **keras.layers.Layer.get_config(self),
+            "network": dataclasses.asdict(self.encoder.config),
+            "projection_head": dataclasses.asdict(self.projection_head.config),
+            "num_classes": None if classifier is None else classifier.dense.units,
+            "ft_proj_selector": self.selected_layer,
+            "probe": self.probe,
+            "zero_init_logits": classifier is not None and classifier.zero_init,
+            "frozen_through": self.encoder.frozen_through,
+            "rematerialize": self.encoder.rematerialize,
+        }
+
+    @classmethod
+    def from_config(cls, config: Dict[str, Any], custom_objects: Any = None) -> "Network":
+        """Makes the network of which ``get_config`` returned ``config``; weights are random."""
+        config = dict(config)
+        frozen_through, rematerialize = config.pop("frozen_through"), config.pop("rematerialize")
+        network = super().from_config(config, custom_objects)
+        network.encoder.freeze_through(frozen_through)
+        network.encoder.rematerialize = rematerialize
+        return network
 
     def endpoints(self, images: tf.Tensor, training: bool = False) -> Dict[str, tf.Tensor]:
         """Every activation by name: the encoder's, the projection head's and the classifier's.
@@ -104,9 +151,9 @@ class Network(keras.Model):
     def num_classifier_parameters(self) -> int:
         """Weights that classification runs through, batch norm's statistics not counted."""
         projections = self.projection_head.projections[: self.selected_layer]
-        parts = [self.encoder, *projections, self.supervised_head]
+        parts: List[keras.layers.Layer] = [self.encoder, *projections, self.supervised_head]
         weights = {variable.ref(): variable for part in parts for variable in part.weights}
-        for layer in self._flatten_layers():
+        for layer in layers_of(self):
             if isinstance(layer, BatchNorm):
                 weights.pop(layer.moving_mean.ref(), None)
                 weights.pop(layer.moving_variance.ref(), None)
@@ -120,35 +167,4 @@ class Network(keras.Model):
         return self
 
 
-class VariableRoles(NamedTuple):
-    """A network's trainable variables by what they do, which decides on weight decay and LARS.
-
-    Attributes:
-      kernels: weights of encoder and projection head: decayed, adapted by LARS.
-      supervised: the classifier's kernel: decayed through the loss, not adapted by LARS.
-      biases: of the classifier and of squeeze-and-excitation: not adapted by LARS, and decayed
-        only by the other optimizers.
-      batch_norm: scales and offsets of batch norm: never decayed, not adapted.
-    """
-
-    kernels: List[tf.Variable]
-    supervised: List[tf.Variable]
-    biases: List[tf.Variable]
-    batch_norm: List[tf.Variable]
-
-
-def variable_roles(network: Network) -> VariableRoles:
-    """Sorts a network's trainable variables by the layer that owns them, not by their names."""
-    roles = VariableRoles([], [], [], [])
-    role_of = {}
-    head = network.supervised_head
-    if head is not None:
-        role_of[head.dense.kernel.ref()] = roles.supervised
-    for layer in network._flatten_layers():
-        if isinstance(layer, BatchNorm):
-            role_of.update({v.ref(): roles.batch_norm for v in layer.trainable_variables})
-        elif getattr(layer, "bias", None) is not None:
-            role_of[layer.bias.ref()] = roles.biases
-    for variable in network.trainable_variables:
-        role_of.get(variable.ref(), roles.kernels).append(variable)
-    return roles
+__all__ = ["Network", "VariableRoles", "variable_roles"]

@@ -1,8 +1,8 @@
 """NT-Xent, the contrastive loss of SimCLR (arXiv:2002.05709, equation 1), also with a memory."""
 
-from typing import NamedTuple, Tuple, Union
+from typing import NamedTuple, Sequence, Tuple, Union
 
-from tf_simclrv2.keras2 import tf
+from tf_simclrv2.keras2 import keras, tf
 
 # Added to the logit of an image with itself, so that the softmax leaves it out.
 MASKED_LOGIT = -1e9
@@ -23,7 +23,7 @@ class ContrastiveLoss(NamedTuple):
 
 
 def normalize(projections: tf.Tensor, hidden_norm: bool) -> tf.Tensor:
-    """Casts ``projections`` [batch, dim] to float32 and, if so told, L2-normalises each."""
+    """Casts ``projections`` [batch, dim] to float32 and, with ``hidden_norm``, normalises each."""
     projections = tf.cast(projections, tf.float32)
     return tf.math.l2_normalize(projections, axis=-1) if hidden_norm else projections
 
@@ -66,8 +66,9 @@ def nt_xent(
 ) -> ContrastiveLoss:
     """The normalised temperature-scaled cross entropy between two views of a batch of images.
 
-    For each view, the other view of the same image is the positive; both views of all other
-    images of the global batch, that of all replicas, are negatives.
+    SimCLR (Chen et al., arXiv:2002.05709), equation 1. For each view, the other view of the same
+    image is the positive; both views of all other images of the global batch, that of all replicas,
+    are negatives.
 
     Args:
       projections_1: [batch, dim], of this replica's images' first views; any float type.
@@ -78,6 +79,13 @@ def nt_xent(
     Returns:
       A :class:`ContrastiveLoss` of this replica's images, in float32; the mean over replicas is
       that of the global batch.
+
+    Example:
+
+    ```python
+    projections_1, projections_2 = tf.random.normal([2, 8, 128])
+    nt_xent(projections_1, projections_2, temperature=0.5).loss  # float32 scalar
+    ```
     """
     hidden_1, hidden_2 = (normalize(z, hidden_norm) for z in (projections_1, projections_2))
     everything, first = gather_replicas(tf.stack([hidden_1, hidden_2], axis=1))
@@ -100,15 +108,12 @@ def nt_xent(
 
 
 def nt_xent_with_memory(
-    queries_1: tf.Tensor,
-    queries_2: tf.Tensor,
-    keys_1: tf.Tensor,
-    keys_2: tf.Tensor,
+    queries: Sequence[tf.Tensor],
+    keys: Sequence[tf.Tensor],
     queue: tf.Tensor,
     filled: tf.Tensor,
     first_key: Union[int, tf.Tensor] = 0,
     temperature: float = 0.1,
-    hidden_norm: bool = True,
 ) -> ContrastiveLoss:
     """NT-Xent against keys of a memory network (SimCLRv2, section 2; docs/memory.md).
 
@@ -122,27 +127,25 @@ def nt_xent_with_memory(
     image's own among them, and slots of the queue that are not filled stand nowhere.
 
     Args:
-      queries_1: [batch, dim], projections of the images' first views; any float type.
-      queries_2: [batch, dim], of the second views, in the same order.
-      keys_1: float32 [keys, dim], the memory network's projections of the first views, as
-        :func:`normalize` returns them; keys of other replicas' images may be among them.
-      keys_2: float32 [keys, dim], of the second views, in the same order.
-      queue: float32 [size, dim], keys of past batches, normalised likewise.
+      queries: two of float32 [batch, dim]: projections of the images' first views and, in the same
+        order, of their second views, as :func:`normalize` returns them.
+      keys: two of float32 [keys, dim]: the memory network's projections of the first and the second
+        views, likewise; keys of other replicas' images may be among them.
+      queue: float32 [size, dim], keys of past batches, likewise.
       filled: bool [size], which slots of the queue hold a key.
       first_key: the row in the keys that belongs to the first query.
       temperature: divides the similarities; above 0.
-      hidden_norm: whether to L2-normalise the queries.
 
     Returns:
       A :class:`ContrastiveLoss`, in float32; accuracy and entropy are those of the first views
       among the current keys of the second ones. No gradient flows into keys and queue.
     """
-    queries = [normalize(query, hidden_norm) / temperature for query in (queries_1, queries_2)]
-    keys_1, keys_2, queue = (tf.stop_gradient(keys) for keys in (keys_1, keys_2, queue))
-    labels = first_key + tf.range(tf.shape(queries_1)[0])
-    logits_12 = tf.matmul(queries[0], keys_2, transpose_b=True)
-    logits_21 = tf.matmul(queries[1], keys_1, transpose_b=True)
-    past = tf.matmul(tf.concat(queries, axis=0), queue, transpose_b=True)
+    query_1, query_2 = (query / temperature for query in queries)
+    keys_1, keys_2, queue = (tf.stop_gradient(each) for each in (*keys, queue))
+    labels = first_key + tf.range(tf.shape(query_1)[0])
+    logits_12 = tf.matmul(query_1, keys_2, transpose_b=True)
+    logits_21 = tf.matmul(query_2, keys_1, transpose_b=True)
+    past = tf.matmul(tf.concat([query_1, query_2], axis=0), queue, transpose_b=True)
     past = tf.where(filled, past, MASKED_LOGIT)
     losses_1, losses_2 = tf.split(
         tf.nn.sparse_softmax_cross_entropy_with_logits(
@@ -155,11 +158,11 @@ def nt_xent_with_memory(
 
 
 def _with_metrics(losses, labels, logits) -> ContrastiveLoss:
-    nearest = tf.argmax(logits, axis=1, output_type=labels.dtype)
+    right = keras.metrics.sparse_categorical_accuracy(labels, logits)
     probabilities = tf.nn.softmax(logits)
     entropies = -tf.reduce_sum(probabilities * tf.math.log(probabilities + 1e-8), axis=1)
     return ContrastiveLoss(
         loss=tf.reduce_mean(losses),
-        accuracy=tf.reduce_mean(tf.cast(nearest == labels, tf.float32)),
+        accuracy=tf.reduce_mean(right),
         entropy=tf.reduce_mean(entropies),
     )

@@ -1,4 +1,4 @@
-"""Optimizers of TensorFlow Addons, told by variables, not by names, what they may decay.
+"""Optimizers of TensorFlow Addons that take the variables to decay, instead of their names.
 
 Only Python 3.9 to 3.11 has TensorFlow Addons, so that this module must be imported where needed.
 """
@@ -6,7 +6,9 @@ Only Python 3.9 to 3.11 has TensorFlow Addons, so that this module must be impor
 import warnings
 from typing import List
 
+from tf_simclrv2.config import OptimizationConfig
 from tf_simclrv2.keras2 import tf
+from tf_simclrv2.networks.roles import VariableRoles
 from tf_simclrv2.optimization.schedules import WarmupCosine
 
 with warnings.catch_warnings():
@@ -68,3 +70,14 @@ class SGDW(tfa.optimizers.SGDW):
 
     def _do_use_weight_decay(self, variable) -> bool:
         return variable.ref() in self._decayed
+
+
+def build_lamb(config: OptimizationConfig, schedule: WarmupCosine, roles: VariableRoles) -> LAMB:
+    """Builds LAMB, which decays and scales all kernels."""
+    return LAMB(schedule, config.weight_decay, roles.kernels + roles.supervised)
+
+
+def build_sgdw(config: OptimizationConfig, schedule: WarmupCosine, roles: VariableRoles) -> SGDW:
+    """Builds SGDW, which decays all kernels."""
+    decayed = roles.kernels + roles.supervised
+    return SGDW(schedule, config.momentum, config.weight_decay, decayed)

@@ -1,25 +1,46 @@
 """LARS, layer-wise adaptive rate scaling (You et al., arXiv:1708.03888)."""
 
-from typing import Iterable, List, Union
+from typing import Any, Dict, List, Set, Union
 
-from tf_simclrv2.keras2 import keras, tf
+from tf_simclrv2.config import OptimizationConfig
+from tf_simclrv2.keras2 import keras, registered, tf
+from tf_simclrv2.networks.roles import VariableRoles
+from tf_simclrv2.optimization.exclusion import Excluded, Exclusion, is_bias_or_norm
+from tf_simclrv2.optimization.schedules import WarmupCosine
 
 
+@registered
 class LARS(keras.optimizers.Optimizer):
     """Momentum SGD whose step in each layer is scaled by the layer's own norm.
 
-    The scale of a layer, its trust ratio, is ``eeta * |w| / |g + weight_decay * w|``. Which
-    variables are decayed and scaled is told by the caller, variable by variable, so that nothing
-    depends on names.
+    You et al., "Large Batch Training of Convolutional Networks" (arXiv:1708.03888). The scale of a
+    layer, its trust ratio, is ``eeta * |w| / |g + l2 * w|``.
 
     Args:
       learning_rate: float or schedule.
-      momentum: decay of the momentum buffer.
+      momentum: decay of the momentum buffer, in [0, 1).
       nesterov: whether to look ahead.
       l2: weight decay, added to the gradient before the trust ratio is taken.
       classic_momentum: whether the learning rate is applied before momentum (classic) or after.
       eeta: the trust ratio's factor.
-      excluded: variables that are neither decayed nor scaled: biases, batch norm, classifier.
+      excluded: what is neither decayed nor scaled: variables; layers, for all their variables; or a
+        function that maps a variable to a bool. By default vectors and scalars, thus all biases
+        and batch norm, which is common practice; ``()`` excludes nothing. Runs of this project
+        exclude the classifier as well.
+      name: the optimizer's name.
+      **kwargs: what any ``keras.optimizers.Optimizer`` takes, such as ``clipnorm``.
+
+    A saved model keeps what is excluded: a function by its name, so that it has to be registered
+    with ``keras.saving.register_keras_serializable``; variables and layers by their positions among
+    the variables that are trained, or, if the optimizer has not met these yet, by their names.
+    Variables that don't fit what was saved are refused with a ValueError.
+
+    Example:
+
+    ```python
+    model.compile(optimizer=LARS(0.3, l2=1e-6), loss="sparse_categorical_crossentropy")
+    model.compile(optimizer=LARS(0.3, excluded=[model.get_layer("classifier")]))
+    ```
     """
 
     def __init__(
@@ -30,24 +51,27 @@ class LARS(keras.optimizers.Optimizer):
         l2: float = 0.0,
         classic_momentum: bool = True,
         eeta: float = 0.001,
-        excluded: Iterable[tf.Variable] = (),
+        excluded: Excluded = is_bias_or_norm,
         name: str = "LARS",
         **kwargs,
     ):
-        super().__init__(name=name, jit_compile=False, **kwargs)
+        super().__init__(name=name, **{"jit_compile": False, **kwargs})
         self._learning_rate = self._build_learning_rate(learning_rate)
         self.momentum = momentum
         self.nesterov = nesterov
         self.l2 = l2
         self.classic_momentum = classic_momentum
         self.eeta = eeta
-        self._excluded = {self._var_key(variable) for variable in excluded}
+        self._exclusion = Exclusion(excluded)
+        # Keys, since a checkpoint would hold variables.
+        self._excluded: Set[str] = set()
 
     def build(self, var_list: List[tf.Variable]) -> None:
         """Creates a momentum buffer for each variable."""
         super().build(var_list)
         if getattr(self, "_built", False):
             return
+        self._excluded = {self._var_key(each) for each in self._exclusion.choose(var_list)}
         self.momentums = [
             self.add_variable_from_reference(variable, "momentum") for variable in var_list
         ]
@@ -82,8 +106,8 @@ class LARS(keras.optimizers.Optimizer):
         usable = tf.logical_and(weight_norm > 0, update_norm > 0)
         return tf.cast(tf.where(usable, ratio, 1.0), variable.dtype)
 
-    def get_config(self) -> dict:
-        """Returns the constructor's arguments that are numbers."""
+    def get_config(self) -> Dict[str, Any]:
+        """Returns the constructor's arguments."""
         return {
             **super().get_config(),
             "learning_rate": self._serialize_hyperparameter(self._learning_rate),
@@ -92,4 +116,17 @@ class LARS(keras.optimizers.Optimizer):
             "l2": self.l2,
             "classic_momentum": self.classic_momentum,
             "eeta": self.eeta,
+            "excluded": self._exclusion.get_config(),
         }
+
+
+def build_lars(
+    config: OptimizationConfig, schedule: WarmupCosine, roles: VariableRoles
+) -> keras.optimizers.Optimizer:
+    """Builds LARS, which leaves out classifier, biases and batch norm."""
+    return LARS(
+        schedule,
+        momentum=config.momentum,
+        l2=config.weight_decay,
+        excluded=roles.supervised + roles.biases + roles.batch_norm,
+    )

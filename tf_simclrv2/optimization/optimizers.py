@@ -1,12 +1,14 @@
 """The optimizer of a run, and where its weight decay is applied."""
 
-import importlib.util
+import importlib
+from typing import List
 
-from tf_simclrv2.config import ADDONS_OPTIMIZERS, OptimizationConfig, refuse
+from tf_simclrv2.config import OptimizationConfig, refuse
+from tf_simclrv2.config.extras import check_installed
 from tf_simclrv2.keras2 import keras, tf
-from tf_simclrv2.networks.network import VariableRoles
-from tf_simclrv2.optimization.lars import LARS
+from tf_simclrv2.networks.roles import VariableRoles
 from tf_simclrv2.optimization.schedules import WarmupCosine
+from tf_simclrv2.optimizer_rows import OPTIMIZERS
 
 
 def build_schedule(config: OptimizationConfig, num_examples: int) -> WarmupCosine:
@@ -21,7 +23,7 @@ def build_schedule(config: OptimizationConfig, num_examples: int) -> WarmupCosin
 def build_optimizer(
     config: OptimizationConfig, schedule: WarmupCosine, roles: VariableRoles
 ) -> keras.optimizers.Optimizer:
-    """The optimizer that the config asks for.
+    """The optimizer that the config asks for, by its row of ``OPTIMIZERS``.
 
     Args:
       config: optimizer, momentum and weight decay.
@@ -31,28 +33,12 @@ def build_optimizer(
     Returns:
       LARS, SGD with Nesterov momentum, Adam, or LAMB or SGDW of TensorFlow Addons.
     """
-    if config.optimizer in ADDONS_OPTIMIZERS:
-        # Only now: it isn't to be had for every Python, see check_optimizer.
-        from tf_simclrv2.optimization import addons
-
-        decayed = roles.kernels + roles.supervised
-        if config.optimizer == "lamb":
-            return addons.LAMB(schedule, config.weight_decay, decayed)
-        return addons.SGDW(schedule, config.momentum, config.weight_decay, decayed)
-    if config.optimizer == "momentum":
-        return keras.optimizers.SGD(schedule, config.momentum, nesterov=True)
-    if config.optimizer == "adam":
-        return keras.optimizers.Adam(schedule)
-    return LARS(
-        schedule,
-        momentum=config.momentum,
-        l2=config.weight_decay,
-        excluded=roles.supervised + roles.biases + roles.batch_norm,
-    )
+    module, function = OPTIMIZERS[config.optimizer].build.split(":")
+    return getattr(importlib.import_module(module), function)(config, schedule, roles)
 
 
 def check_optimizer(config: OptimizationConfig, mixed_precision: str) -> None:
-    """Refuses an optimizer that this machine has not, or that can't work in a number format.
+    """Refuses an optimizer that this machine doesn't have, or that a number format rules out.
 
     Args:
       config: names the optimizer.
@@ -61,7 +47,7 @@ def check_optimizer(config: OptimizationConfig, mixed_precision: str) -> None:
     Raises:
       ConfigError: it needs TensorFlow Addons, and they are not installed, or it can't scale losses.
     """
-    if config.optimizer not in ADDONS_OPTIMIZERS:
+    if not OPTIMIZERS[config.optimizer].needs_addons:
         return
     if mixed_precision == "mixed_float16":
         raise refuse(
@@ -70,31 +56,28 @@ def check_optimizer(config: OptimizationConfig, mixed_precision: str) -> None:
             f"can't be combined with --optimizer={config.optimizer} of tensorflow-addons, which "
             "can't scale the loss as it needs; mixed_bfloat16 can",
         )
-    if not importlib.util.find_spec("tensorflow_addons"):
-        raise refuse(
-            "optimizer",
-            config.optimizer,
-            "needs tensorflow-addons, which is not installed and is to be had for Python 3.9 to "
-            "3.11 alone",
-        )
+    check_installed("tensorflow-addons", "optimizer", config.optimizer)
+
+
+def regularized(optimizer: str, roles: VariableRoles) -> List[tf.Variable]:
+    """The variables whose weight decay is a term of the loss, because the optimizer leaves them.
+
+    Args:
+      optimizer: a name in ``OPTIMIZERS``.
+      roles: the trainable variables by role.
+    """
+    of_roles = [getattr(roles, role) for role in OPTIMIZERS[optimizer].decayed_in_loss]
+    return [variable for of_role in of_roles for variable in of_role]
 
 
 def weight_decay_loss(config: OptimizationConfig, roles: VariableRoles) -> tf.Tensor:
     """The part of the weight decay that is a term of the loss, a float32 scalar.
 
-    LARS decays the kernels of encoder and projection head itself, before it takes the trust ratio,
-    so that only the classifier's kernel is left; momentum and Adam leave everything but batch norm,
-    biases included, as in the paper's code; LAMB and SGDW decay all kernels themselves.
-
     Args:
       config: optimizer and weight decay.
       roles: the trainable variables by role.
     """
-    decayed = []
-    if config.optimizer == "lars":
-        decayed = roles.supervised
-    elif config.optimizer not in ADDONS_OPTIMIZERS:
-        decayed = roles.kernels + roles.supervised + roles.biases
+    decayed = regularized(config.optimizer, roles)
     if not decayed or not config.weight_decay:
         return tf.constant(0.0)
     return config.weight_decay * tf.add_n([tf.nn.l2_loss(variable) for variable in decayed])

@@ -1,34 +1,41 @@
 """Learning-rate schedules (SimCLRv2, appendix B)."""
 
-import math
+from typing import Any, Dict
 
-from tf_simclrv2.keras2 import keras, tf
+from tf_simclrv2.keras2 import keras, registered
 
 
-class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
+@registered
+class WarmupCosine(keras.optimizers.schedules.CosineDecay):
     """Linear warmup from 0 to the peak, then cosine decay to 0.
+
+    SimCLR (arXiv:2002.05709), appendix B.6; Keras's CosineDecay with our runs' arguments.
 
     Args:
       peak: learning rate at the end of the warmup.
       warmup_steps: steps of the warmup; 0 is without.
       total_steps: step at which the rate reaches 0.
+
+    Example:
+
+    ```python
+    schedule = WarmupCosine(peak=4.8, warmup_steps=3_000, total_steps=30_000)
+    schedule(1_500)  # 2.4
+    optimizer = LARS(schedule)
+    ```
     """
 
     def __init__(self, peak: float, warmup_steps: int, total_steps: int):
+        super().__init__(
+            initial_learning_rate=0.0 if warmup_steps else float(peak),
+            decay_steps=max(total_steps - warmup_steps, 1),
+            warmup_target=float(peak) if warmup_steps else None,
+            warmup_steps=warmup_steps,
+        )
         self.peak = peak
-        self.warmup_steps = warmup_steps
         self.total_steps = total_steps
 
-    def __call__(self, step: tf.Tensor) -> tf.Tensor:
-        """Returns the learning rate, a float32 scalar, at an integer ``step``."""
-        step = tf.cast(step, tf.float32)
-        decay_steps = max(self.total_steps - self.warmup_steps, 1)
-        progress = tf.clip_by_value((step - self.warmup_steps) / decay_steps, 0.0, 1.0)
-        decayed = self.peak * 0.5 * (1.0 + tf.cos(math.pi * progress))
-        warming = self.peak * step / max(self.warmup_steps, 1)
-        return tf.where(step < self.warmup_steps, warming, decayed)
-
-    def get_config(self) -> dict:
+    def get_config(self) -> Dict[str, Any]:
         """Returns the constructor's arguments."""
         return {
             "peak": self.peak,
