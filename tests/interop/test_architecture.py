@@ -6,7 +6,7 @@ import pytest
 
 from tests.reference import figures
 from tf_simclrv2.config import ConfigError, NetworkConfig, ProjectionHeadConfig
-from tf_simclrv2.interop.checkpoints import infer_architecture
+from tf_simclrv2.interop.architecture import infer_architecture
 from tf_simclrv2.interop.google import FLAVORS, google_names
 from tf_simclrv2.networks.network import Network
 

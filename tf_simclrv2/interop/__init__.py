@@ -1,1 +1,1 @@
-"""Checkpoints of other people's code."""
+"""Reads and writes checkpoints of google-research/simclr."""

@@ -1,73 +1,36 @@
-"""Checkpoints of google-research/simclr, the paper's own code: read, understood and written.
+"""Reads and writes checkpoints of google-research/simclr, the paper's own code.
 
-What a network is follows from the names and shapes of its variables alone. Values are read one
-variable at a time, so that no second copy of a large network is ever in memory.
+Values are read one variable at a time, so that memory holds a large network only once.
 """
 
 import math
 import os
 import re
-from collections import Counter, deque
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+from collections import deque
+from typing import Collection, Dict, Iterator, Set, Tuple
 
 import numpy as np
 
-from tf_simclrv2.config import (
-    RESNET_DEPTHS,
-    ConfigError,
-    NetworkConfig,
-    ProjectionHeadConfig,
-    refuse,
-)
-from tf_simclrv2.interop.google import google_names
+from tf_simclrv2.config import ConfigError, refuse
+from tf_simclrv2.interop.google import ENCODER, google_names
 from tf_simclrv2.keras2 import READ_ERRORS, tf
-from tf_simclrv2.networks.layers import SelectiveKernelConv
 from tf_simclrv2.networks.network import Network
-from tf_simclrv2.networks.resnet import BLOCKS, SMALLEST_BOTTLENECK_DEPTH
 
 # After tf, which reads its environment when it is imported.
 from tensorflow.core.protobuf import trackable_object_graph_pb2  # isort: skip
 
-_ENCODER = {"tf1": "base_model/", "tf2": "model/resnet_model/"}
-_FIRST_KERNEL = {
-    "tf1": "base_model/conv2d/kernel",
-    "tf2": "model/resnet_model/initial_conv_relu_max_pool/0/conv2d/kernel",
-}
-_PROJECTION = {"tf1": "head_contrastive/nl_", "tf2": "model/_projection_head/linear_layers/"}
-_CLASSIFIER = {"tf1": "head_supervised/", "tf2": "model/supervised_head/"}
 _SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 _OBJECT_GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
-# What Keras adds to an object beside the attributes that the authors' code gave it.
+# What Keras adds to an object, next to the attributes that the authors' code gave it.
 _KERAS_EDGES = re.compile(
     r"(trainable_|non_trainable_)?variables|regularization_losses|keras_api|layer-\d+"
     r"|layer_with_weights-\d+"
 )
-# What training keeps beside the network: counters, the optimizer's slots, the memory of SimCLRv2.
+# What training saves next to the network: counters, optimizer slots, the memory of SimCLRv2.
 _TRAINING_STATE = re.compile(
     r"^(global_step|save_counter|optimizer|beta[12]_power)\b|^ema_model/|memory"
     r"|/(Momentum|LARSOptimizer|Adam(_1)?)$|/\.OPTIMIZER_SLOT/"
 )
-_USUAL_RATIO = 0.0625
-
-
-class Architecture(NamedTuple):
-    """What a checkpoint's names and shapes tell.
-
-    Attributes:
-      network: the encoder.
-      projection_head: the projection head; mode ``none`` if the checkpoint has none.
-      num_classes: classes of the classifier; None without one.
-      ft_proj_selector: output of the projection head that the classifier reads, as far as the
-        shapes tell: its last layer if only that fits, else its input.
-      head_is_cut: whether the projection head ends at the layer that the classifier reads, as in
-        our fine-tuned networks; the authors' always have the whole head.
-    """
-
-    network: NetworkConfig
-    projection_head: ProjectionHeadConfig
-    num_classes: Optional[int]
-    ft_proj_selector: int
-    head_is_cut: bool
 
 
 class GoogleCheckpoint:
@@ -83,7 +46,7 @@ class GoogleCheckpoint:
         :func:`tf_simclrv2.interop.google.google_names`.
 
     Raises:
-      ConfigError: there is no such checkpoint, it can't be read, or it is of other code.
+      ConfigError: there is no such checkpoint, it can't be read, or other code wrote it.
     """
 
     def __init__(self, path: str):
@@ -92,22 +55,37 @@ class GoogleCheckpoint:
         try:
             self._reader = tf.train.load_checkpoint(prefix)
             shapes = self._reader.get_variable_to_shape_map()
-            self._keys = _names(self._reader, shapes)
+            self._keys = self._names(shapes)
         except READ_ERRORS as error:
             raise self._unreadable(error) from error
         self.shapes = {name: tuple(shapes[key]) for name, key in self._keys.items()}
         flavors = [
             flavor
-            for flavor, prefix in _ENCODER.items()
+            for flavor, prefix in ENCODER.items()
             if any(name.startswith(prefix) for name in self.shapes)
         ]
         if not flavors:
             found = ", ".join(sorted(self.shapes)[:3]) or "none"
             raise ConfigError(
                 f"--google_checkpoint={path}: its variables must be those of "
-                f"google-research/simclr, {' or '.join(_ENCODER.values())}..., but are {found}."
+                f"google-research/simclr, {' or '.join(ENCODER.values())}..., but are {found}."
             )
         self.flavor = flavors[0]
+
+    def _names(self, keys: Collection[str]) -> Dict[str, str]:
+        """Returns the key in the checkpoint of each of the network's variables, by name."""
+        names: Dict[str, str] = {}
+        if _OBJECT_GRAPH in keys:
+            graph = trackable_object_graph_pb2.TrackableObjectGraph()
+            graph.ParseFromString(self._reader.get_tensor(_OBJECT_GRAPH))
+            names = dict(_walk(graph))
+        reached = {_OBJECT_GRAPH, *names.values()}
+        for key in keys:
+            if key not in reached and not _TRAINING_STATE.search(key):
+                name = key[: -len(_SUFFIX)] if key.endswith(_SUFFIX) else key
+                # A linear head is a nonlinear one of a single layer.
+                names[name.replace("head_contrastive/l_0/", "head_contrastive/nl_0/")] = key
+        return names
 
     def _unreadable(self, error: Exception) -> ConfigError:
         return ConfigError(
@@ -125,8 +103,8 @@ class GoogleCheckpoint:
           The mean scale of the encoder's kernels, see :func:`kernel_scale`.
 
         Raises:
-          ConfigError: a variable is missing, too many, or of another shape, in which case the
-            network is as it was; or a value can't be read.
+          ConfigError: a variable is missing, too many, or of another shape, and the network is
+            unchanged; or a value can't be read.
         """
         variables = google_names(network, self.flavor)
         self._check({name: tuple(variable.shape) for name, variable in variables.items()})
@@ -137,7 +115,7 @@ class GoogleCheckpoint:
             except READ_ERRORS as error:
                 raise self._unreadable(error) from error
             variable.assign(value.astype(variable.dtype.as_numpy_dtype, copy=False))
-            if name.startswith(_ENCODER[self.flavor]) and name.endswith("/kernel"):
+            if name.startswith(ENCODER[self.flavor]) and name.endswith("/kernel"):
                 scales.append(kernel_scale(value))
         return float(np.mean(scales))
 
@@ -195,23 +173,7 @@ def _find(path: str) -> str:
     )
 
 
-def _names(reader, keys) -> Dict[str, str]:
-    """Returns the key in the checkpoint of each of the network's variables, by name."""
-    names = {}
-    if _OBJECT_GRAPH in keys:
-        graph = trackable_object_graph_pb2.TrackableObjectGraph()
-        graph.ParseFromString(reader.get_tensor(_OBJECT_GRAPH))
-        names = dict(_walk(graph))
-    reached = {_OBJECT_GRAPH, *names.values()}
-    for key in keys:
-        if key not in reached and not _TRAINING_STATE.search(key):
-            name = key[: -len(_SUFFIX)] if key.endswith(_SUFFIX) else key
-            # A linear head is a nonlinear one of a single layer.
-            names[name.replace("head_contrastive/l_0/", "head_contrastive/nl_0/")] = key
-    return names
-
-
-def _walk(graph) -> Iterator[Tuple[str, str]]:
+def _walk(graph: trackable_object_graph_pb2.TrackableObjectGraph) -> Iterator[Tuple[str, str]]:
     """Yields path and key of every variable below ``model`` in an object graph.
 
     In a SavedModel the key of a variable is whichever path to it is the shortest, such as
@@ -220,7 +182,7 @@ def _walk(graph) -> Iterator[Tuple[str, str]]:
     queue = deque(
         ("model", child.node_id) for child in graph.nodes[0].children if child.local_name == "model"
     )
-    seen = set()
+    seen: Set[int] = set()
     while queue:
         path, index = queue.popleft()
         if index in seen:
@@ -232,149 +194,6 @@ def _walk(graph) -> Iterator[Tuple[str, str]]:
         for child in graph.nodes[index].children:
             if not _KERAS_EDGES.fullmatch(child.local_name):
                 queue.append((f"{path}/{child.local_name}", child.node_id))
-
-
-def infer_architecture(checkpoint: GoogleCheckpoint) -> Architecture:
-    """Infers what network a checkpoint holds, from the names and shapes of its variables.
-
-    One variable that is missing, too many or misshapen does not mislead it, so that the variable
-    can be named later on.
-
-    Raises:
-      ConfigError: no network has such variables.
-    """
-    flavor, shapes = checkpoint.flavor, checkpoint.shapes
-    encoder = {n: shape for n, shape in shapes.items() if n.startswith(_ENCODER[flavor])}
-    channels = Counter(shape[-1] for n, shape in encoder.items() if n.endswith("/gamma"))
-    # The last block group's width; its blocks share it, so that no single variable decides.
-    representation_dim = max((size for size, count in channels.items() if count > 1), default=0)
-    try:
-        network = _infer_network(encoder, representation_dim, flavor)
-    except ConfigError as error:
-        raise ConfigError(
-            f"--google_checkpoint={checkpoint.path}: its variables are of no network that can be "
-            f"built here ({error})"
-        ) from error
-
-    head = _projection_layers(shapes, _PROJECTION[flavor])
-    classifier = {
-        name.rpartition("/")[2]: shape
-        for name, shape in shapes.items()
-        if name.startswith(_CLASSIFIER[flavor])
-    }
-    if not head:
-        num_classes = _num_classes(classifier, (representation_dim,))
-        return Architecture(network, ProjectionHeadConfig("none"), num_classes, 0, False)
-    sizes = Counter(shape[-1] for shape in head[-1].values())
-    proj_out_dim = sizes.most_common(1)[0][0]
-    num_classes = _num_classes(classifier, (representation_dim, proj_out_dim))
-    if num_classes and "beta" in head[-1] and proj_out_dim == representation_dim:
-        projection_head = ProjectionHeadConfig(num_proj_layers=max(3, len(head) + 1))
-        return Architecture(network, projection_head, num_classes, len(head), True)
-    mode = "linear" if len(head) == 1 else "nonlinear"
-    projection_head = ProjectionHeadConfig(mode, len(head), proj_out_dim)
-    inputs = classifier.get("kernel", (representation_dim,))[0]
-    reads_last = inputs == proj_out_dim != representation_dim
-    return Architecture(
-        network, projection_head, num_classes, len(head) if reads_last else 0, False
-    )
-
-
-def _num_classes(classifier, inputs: Tuple[int, ...]) -> Optional[int]:
-    """Classes of a classifier of which not all shapes need be right."""
-    kernel = classifier.get("kernel", (0,))
-    parts = ("kernel", "bias") if kernel[0] in inputs else ("bias", "kernel")
-    return next((classifier[part][-1] for part in parts if part in classifier), None)
-
-
-def _projection_layers(shapes, prefix: str) -> List[Dict[str, Tuple[int, ...]]]:
-    """Shapes of each projection layer's variables, by the last part of their names."""
-    layers: Dict[int, dict] = {}
-    for name, shape in shapes.items():
-        match = re.match(rf"{prefix}(\d+)/.*?(\w+)$", name)
-        if match:
-            layers.setdefault(int(match[1]), {})[match[2]] = shape
-    return [layers.get(index, {}) for index in range(max(layers, default=-1) + 1)]
-
-
-def _infer_network(encoder, representation_dim: int, flavor: str) -> NetworkConfig:
-    depth, sk, se, stem = _infer_structure(encoder, flavor)
-    expansion = 4 if depth >= SMALLEST_BOTTLENECK_DEPTH else 1
-    sk_ratio = se_ratio = 0.0
-    if sk:
-        sk_ratio = _ratio(_mixing_kernels(encoder, flavor), SelectiveKernelConv.MIN_MIXING_CHANNELS)
-    if se:
-        layers = [name.rpartition("/")[0] for name in encoder if name.endswith("/bias")]
-        kernels = [encoder.get(f"{layer}/kernel", (1, 1, 0, 1)) for layer in layers]
-        reducing = [shape for shape in kernels if shape[2] >= shape[3]]
-        se_ratio = _ratio([(shape[2] // expansion, shape[3]) for shape in reducing], 1)
-    return NetworkConfig(
-        resnet_depth=depth,
-        width_multiplier=representation_dim / (512 * expansion),
-        sk_ratio=sk_ratio,
-        se_ratio=se_ratio,
-        stem=stem,
-    )
-
-
-def _infer_structure(encoder, flavor: str) -> Tuple[int, bool, bool, str]:
-    """Depth, selective kernels, squeeze-and-excitation and stem, by the numbers of variables."""
-    found = [sum(n.endswith(f"/{part}") for n in encoder) for part in ("kernel", "gamma", "bias")]
-    small_first = encoder.get(_FIRST_KERNEL[flavor], (7,))[0] < 7
-
-    def distance(structure):
-        depth, sk, se, stem = structure
-        blocks, bottleneck = sum(BLOCKS[depth]), depth >= SMALLEST_BOTTLENECK_DEPTH
-        in_stem = 3 if sk and stem == "imagenet" else 1
-        kernels = in_stem + len(BLOCKS[depth]) + blocks * ((5 if sk else 3) if bottleneck else 2)
-        gammas = in_stem + len(BLOCKS[depth]) + blocks * ((4 if sk else 3) if bottleneck else 2)
-        biases = 2 * blocks if se else 0
-        differences = zip(found, (kernels + biases, gammas, biases))
-        # Without selective kernels the stems have as many variables: the first kernel's size tells.
-        other_stem = not sk and (stem == "cifar") != small_first
-        return sum(abs(count - expected) for count, expected in differences) + other_stem
-
-    return min(
-        (
-            (depth, sk, se, stem)
-            for depth in RESNET_DEPTHS
-            for sk in ((False, True) if depth >= SMALLEST_BOTTLENECK_DEPTH else (False,))
-            for se in (False, True)
-            for stem in ("imagenet", "cifar")
-        ),
-        key=distance,
-    )
-
-
-def _mixing_kernels(encoder, flavor: str) -> List[Tuple[int, int]]:
-    """Inputs and outputs of the kernels by which selective kernels begin to mix their streams."""
-    if flavor == "tf2":
-        mixing = [shape for name, shape in encoder.items() if name.endswith("/conv2d_0/kernel")]
-    else:
-        numbered = {}
-        for name, shape in encoder.items():
-            match = re.search(r"/conv2d_?(\d*)/kernel$", name)
-            if match:
-                numbered[int(match[1] or 0)] = shape
-        # Mixing begins after the 3x3 kernel that computes both streams.
-        mixing = [
-            shape
-            for number, shape in numbered.items()
-            if shape[0] == 1 and numbered.get(number - 1) == (3, 3, shape[2], 2 * shape[2])
-        ]
-    return [(shape[2], shape[3]) for shape in mixing]
-
-
-def _ratio(pairs: List[Tuple[int, int]], smallest: int) -> float:
-    """The ratio that most pairs of filters and reduced filters agree with."""
-    candidates = [_USUAL_RATIO]
-    for filters, reduced in sorted(set(pairs), reverse=True):
-        # The first would do if multiplying and dividing were exact.
-        candidates += [reduced / filters, (reduced + 0.5) / filters]
-    return max(
-        candidates,
-        key=lambda ratio: sum(max(int(f * ratio), smallest) == r for f, r in pairs),
-    )
 
 
 def save_google_checkpoint(network: Network, step: int, path: str) -> None:

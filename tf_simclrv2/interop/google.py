@@ -3,17 +3,25 @@
 A TF2 checkpoint of the authors' is an object graph: a variable's key is its path through the
 objects. A TF1 checkpoint is name-based: within the encoder, convolutions and batch norms are
 numbered in the order in which they were created. Both follow from a network's structure, so that
-nothing here depends on what Keras happened to name our variables.
+nothing here depends on the names that Keras gave our variables.
 """
 
 from typing import Dict, Iterator, List, Tuple
 
 from tf_simclrv2.keras2 import keras, tf
-from tf_simclrv2.networks.layers import BatchNorm, SelectiveKernelConv
+from tf_simclrv2.networks.layers import BatchNorm, ConvBatchNorm, SelectiveKernelConv
 from tf_simclrv2.networks.network import Network
 from tf_simclrv2.networks.resnet import Block, Encoder, Stem
 
 FLAVORS = ("tf1", "tf2")
+# How the names of a part's variables begin, by flavor, and what the first kernel is called.
+ENCODER = {"tf1": "base_model/", "tf2": "model/resnet_model/"}
+PROJECTION = {"tf1": "head_contrastive/nl_", "tf2": "model/_projection_head/linear_layers/"}
+CLASSIFIER = {"tf1": "head_supervised/", "tf2": "model/supervised_head/"}
+FIRST_KERNEL = {
+    "tf1": "base_model/conv2d/kernel",
+    "tf2": "model/resnet_model/initial_conv_relu_max_pool/0/conv2d/kernel",
+}
 _ATTRIBUTES = ("kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance")
 
 # A layer that owns variables, after its path in the authors' object graph.
@@ -111,7 +119,7 @@ def _block_parts(block: Block) -> Iterator[_Part]:
             yield f"{selective}/batch_norm_relu_1/bn", layer.squeeze.batch_norm
             yield f"{selective}/conv2d_1", layer.mix.conv
             index += 1
-        else:
+        elif isinstance(layer, ConvBatchNorm):
             yield f"{path}/{index}/conv2d", layer.conv.conv
             yield f"{path}/{index + 1}/bn", layer.batch_norm
             index += 2

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from tf_simclrv2.config import DataConfig
-from tf_simclrv2.data.pipeline import Part, evaluation_batches
+from tf_simclrv2.data.batches import evaluation_batches
 from tf_simclrv2.data.sources import open_source
-from tf_simclrv2.evaluation.metrics import evaluate_classifier, top_1_accuracy
+from tf_simclrv2.data.stream import Part
+from tf_simclrv2.evaluation import classifier
 from tf_simclrv2.keras2 import tf
 
 RANDOM = np.random.RandomState(0)
@@ -26,7 +27,7 @@ def test_each_example_counts_once_whatever_the_batches(batch_size):
     batches = tf.data.Dataset.from_tensor_slices(
         {"image": images, "label": LABELS, "weight": np.ones(23, np.float32)}
     )
-    metrics = evaluate_classifier(_fake_network, batches.batch(batch_size))
+    metrics = classifier.run(_fake_network, batches.batch(batch_size))
 
     ranks = [(logits > logits[label]).sum() for logits, label in zip(LOGITS, LABELS)]
     losses = [np.log(np.exp(logits).sum()) - logits[label] for logits, label in zip(LOGITS, LABELS)]
@@ -42,7 +43,7 @@ def test_images_of_weight_0_do_not_count():
     batches = tf.data.Dataset.from_tensor_slices(
         {"image": images, "label": LABELS, "weight": weights}
     )
-    metrics = evaluate_classifier(_fake_network, batches.batch(10))
+    metrics = classifier.run(_fake_network, batches.batch(10))
     assert metrics["num_examples"] == 20
     assert metrics["top_1_accuracy"] == pytest.approx(
         np.mean(LOGITS[:20].argmax(axis=1) == LABELS[:20])
@@ -78,10 +79,10 @@ def test_the_steps_are_compiled_as_asked():
             "weight": np.ones(23, np.float32),
         }
     )
-    plain = evaluate_classifier(_fake_network, batches)
-    assert evaluate_classifier(_fake_network, batches, jit_compile=True) == pytest.approx(plain)
+    plain = classifier.run(_fake_network, batches)
+    assert classifier.run(_fake_network, batches, jit_compile=True) == pytest.approx(plain)
     with pytest.raises(tf.errors.OpError, match="unsupported operations"):
-        evaluate_classifier(network, batches, jit_compile=True)
+        classifier.run(network, batches, jit_compile=True)
 
 
 def test_fewer_than_five_classes_are_all_in_the_top_five():
@@ -92,9 +93,9 @@ def test_fewer_than_five_classes_are_all_in_the_top_five():
             "weight": np.ones(23, np.float32),
         }
     ).batch(5)
-    assert evaluate_classifier(_fake_network, batches)["top_5_accuracy"] == 1.0
+    assert classifier.run(_fake_network, batches)["top_5_accuracy"] == 1.0
 
 
 def test_top_1_accuracy_of_a_batch():
     expected = np.mean(LOGITS.argmax(axis=1) == LABELS)
-    assert float(top_1_accuracy(LABELS, LOGITS)) == pytest.approx(expected)
+    assert float(classifier.top_1_accuracy(LABELS, LOGITS)) == pytest.approx(expected)
