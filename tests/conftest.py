@@ -1,5 +1,6 @@
 """What the tests share: commands run in this process, and one tiny run of the whole method."""
 
+import contextlib
 import glob
 import os
 import shutil
@@ -13,6 +14,14 @@ import pytest
 # Before TensorFlow Datasets is imported, which reads it once: tests prepare data of their own.
 _DATA = tempfile.TemporaryDirectory(prefix="tf_simclrv2_tests_")
 os.environ["TFDS_DATA_DIR"] = _DATA.name
+# Read by TensorFlow as it is imported; the command line does this in a process of its own.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from tf_simclrv2.quiet import quiet  # noqa: E402
+
+# What TensorFlow logs would stand among what commands print.
+_QUIET = contextlib.ExitStack()
+_QUIET.enter_context(quiet())
 
 from tf_simclrv2.keras2 import keras  # noqa: E402
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from tf_simclrv2.programs.main import main
+from tf_simclrv2.programs.main import console
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(console("python -m tf_simclrv2"))

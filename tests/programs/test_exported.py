@@ -1,6 +1,7 @@
 """``predict`` and ``embed`` apply an export to image files."""
 
 import csv
+import json
 import os
 
 import numpy as np
@@ -12,8 +13,8 @@ from sklearn.datasets import load_digits
 from tensorboard.plugins.projector import ProjectorConfig
 
 from tf_simclrv2.keras2 import tf
-from tf_simclrv2.runtime.restoring import restore_network
-from tf_simclrv2.runtime.run_directory import RunDirectory
+from tf_simclrv2.programs import projector
+from tf_simclrv2.runtime.checkpoint import load_run
 
 COUNT = 7
 
@@ -32,7 +33,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def expected(method):
     """What the run's own network makes of them."""
-    network = restore_network(RunDirectory(method["fine_tuned"]))
+    network = load_run(method["fine_tuned"])
     pixels = (load_digits().images[-COUNT:] * 255 / 16).round().astype(np.float32) / 255
     return network(np.repeat(pixels[..., np.newaxis], 3, -1), training=False)
 
@@ -87,7 +88,7 @@ def test_unreadable_files_are_listed_and_left_out(command, method, folder, tmp_p
     os.remove(tmp_path / "out.csv")
     outcome = command("predict", *arguments, f"--images={tmp_path}/torn.png")
     assert outcome.code == 1
-    assert outcome.err.splitlines()[-1].endswith("none of the files is a whole image.")
+    assert outcome.err.splitlines()[-1].endswith("every file is missing or corrupt.")
     assert not (tmp_path / "out.csv").exists()
 
 
@@ -114,6 +115,80 @@ def test_embeddings_have_ids_and_show_in_the_projector(command, method, folder, 
     assert [row["image"] for row in rows] == ids
     classes = np.argmax(expected["logits"], axis=1)
     assert [row["class"] for row in rows] == [str(index) for index in classes]
+
+    thumbnails = np.asarray(Image.open(directory / embedding.sprite.image_path))
+    assert list(embedding.sprite.single_image_dim) == [64, 64]
+    # Rows of three, for seven images.
+    assert thumbnails.shape == (3 * 64, 3 * 64, 3)
+    for index, path in enumerate(ids):
+        row, column = divmod(index, 3)
+        shown = thumbnails[64 * row : 64 * row + 64, 64 * column : 64 * column + 64]
+        pixels = np.asarray(Image.open(path)).astype(float)
+        # Each pixel of eight is the centre of eight pixels.
+        blocks = shown.reshape(8, 8, 8, 8, 3)[:, 3:5, :, 3:5].mean(axis=(1, 3, 4))
+        assert np.abs(blocks - pixels).max() < 40
+        assert np.corrcoef(blocks.ravel(), pixels.ravel())[0, 1] > 0.99
+    assert (thumbnails[128:, 64:] == 255).all()
+
+
+def test_tensorboard_serves_what_the_projector_asks_for(folder, tmp_path):
+    from tensorboard.plugins import base_plugin
+    from tensorboard.plugins.projector import projector_plugin
+    from werkzeug.test import Client
+
+    paths = sorted(str(path) for path in folder.rglob("*.png"))
+    embeddings = np.arange(2 * COUNT).reshape(COUNT, 2) / 7
+    projector.write(str(tmp_path), embeddings, paths)
+    context = base_plugin.TBContext(logdir=str(tmp_path))
+    apps = projector_plugin.ProjectorPlugin(context).get_plugin_apps()
+
+    def served(route):
+        response = Client(apps[f"/{route}"]).get(
+            query_string={"run": ".", "name": "representation"}
+        )
+        assert response.status_code == 200, response.text
+        return response
+
+    (entry,) = json.loads(served("info").data)["embeddings"]
+    assert entry["tensorShape"] == [COUNT, 2]
+    assert entry["sprite"] == {"imagePath": "thumbnails.png", "singleImageDim": [64, 64]}
+    tensor = np.frombuffer(served("tensor").data, np.float32).reshape(COUNT, 2)
+    np.testing.assert_allclose(tensor, embeddings, rtol=1e-6)
+    # Without classes there is one column, which has no header.
+    assert served("metadata").data.decode().split() == paths
+    assert served("sprite_image").data == (tmp_path / "thumbnails.png").read_bytes()
+
+
+def test_many_images_have_smaller_thumbnails_and_still_more_have_none(
+    folder, tmp_path, monkeypatch, caplog
+):
+    paths = sorted(str(path) for path in folder.rglob("*.png"))
+    for side, size in ((192, 64), (191, 63), (48, 16)):
+        monkeypatch.setattr(projector, "_LARGEST_PICTURE", side)
+        projector.write(str(tmp_path / str(side)), np.zeros([COUNT, 2]), paths)
+        with Image.open(tmp_path / str(side) / "thumbnails.png") as picture:
+            assert picture.size == (3 * size, 3 * size)
+    assert not caplog.records
+    monkeypatch.setattr(projector, "_LARGEST_PICTURE", 47)
+    projector.write(str(tmp_path / "none"), np.zeros([COUNT, 2]), paths)
+    assert caplog.messages == [f"{tmp_path}/none has no thumbnails: 7 images are too many"]
+    assert "sprite" not in (tmp_path / "none" / "projector_config.pbtxt").read_text()
+    assert not (tmp_path / "none" / "thumbnails.png").exists()
+
+
+def test_thumbnails_are_the_middle_of_photographs_in_rgb(tmp_path):
+    wide = np.zeros([40, 100, 3], np.uint8)
+    wide[:, 30:70] = (200, 100, 50)
+    Image.fromarray(wide).save(tmp_path / "wide.bmp")
+    tall = np.full([300, 100], 90, np.uint8)
+    Image.fromarray(tall).save(tmp_path / "tall.jpg")
+    projector.write(
+        str(tmp_path / "out"), np.zeros([2, 1]), [f"{tmp_path}/wide.bmp", f"{tmp_path}/tall.jpg"]
+    )
+    picture = np.asarray(Image.open(tmp_path / "out" / "thumbnails.png")).astype(int)
+    assert picture.shape == (128, 128, 3)
+    assert (picture[:64, :64] == (200, 100, 50)).all()
+    assert (abs(picture[:64, 64:] - 90) <= 1).all()
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,11 @@ import pytest
 
 from tests.conftest import DIGITS_VIEWS, FEW_STEPS, TINY
 from tf_simclrv2.config import DataConfig
-from tf_simclrv2.data.pipeline import evaluation_batches
+from tf_simclrv2.data.batches import evaluation_batches
 from tf_simclrv2.data.sources import open_source
 from tf_simclrv2.keras2 import tf
 from tf_simclrv2.runtime.callbacks import LogMetrics, Progress
-from tf_simclrv2.runtime.restoring import restore_network, trained_steps
+from tf_simclrv2.runtime.checkpoint import Checkpoint
 from tf_simclrv2.runtime.run_directory import RunDirectory
 
 PRETRAIN = ["pretrain", *TINY, *FEW_STEPS, *DIGITS_VIEWS]
@@ -88,7 +88,7 @@ def test_pairs_of_views_are_drawn_for_tensorboard(method):
 def test_result_is_that_of_the_checkpoint(method, name):
     run = RunDirectory(method[name])
     result = run.result()
-    network = restore_network(run)
+    network = Checkpoint.open(run.path, "model_dir").restore_network()
     right, count, loss = 0, 0, 0.0
     source = open_source(DataConfig(dataset="digits"))
     data = dataclasses.replace(run.config.data, eval_batch_size=360)
@@ -172,7 +172,7 @@ def test_an_interrupt_between_a_step_and_its_callbacks_loses_nothing(
         patch.setattr(LogMetrics, "on_train_batch_end", interrupt)
         assert command(*PRETRAIN, f"--model_dir={path}").code == 130
     assert RunDirectory(path).latest_checkpoint().endswith("ckpt-2")
-    assert trained_steps(RunDirectory(path).latest_checkpoint()) == 2
+    assert Checkpoint.open(path, "model_dir").step == 2
 
     assert command(*PRETRAIN, f"--model_dir={path}").code == 0
     _assert_same_weights(path, method["pretrained"])
@@ -215,7 +215,8 @@ def test_the_student_has_its_own_architecture_and_no_projection_head(method):
     teacher, student = (RunDirectory(method[name]) for name in ("fine_tuned", "distilled"))
     assert student.config.network.width_multiplier == 0.03125
     assert teacher.config.network.width_multiplier == 0.0625
-    assert restore_network(student).projection_head.projections == []
+    network = Checkpoint.open(student.path, "teacher").restore_network()
+    assert network.projection_head.projections == []
     assert student.class_names == teacher.class_names == [str(digit) for digit in range(10)]
     parameters = [run.result()["num_parameters"] for run in (teacher, student)]
     assert parameters[1] < parameters[0] / 3

@@ -130,12 +130,13 @@ def test_views_shows_what_a_run_begins_with(command, images, tmp_path):
     np.testing.assert_array_equal(view, view[::3, ::3].repeat(3, 0).repeat(3, 1))
 
     from tf_simclrv2.config import AugmentationConfig, DataConfig
-    from tf_simclrv2.data.pipeline import contrastive_batches
+    from tf_simclrv2.data.batches import Views, batches
     from tf_simclrv2.data.sources import open_source
+    from tf_simclrv2.data.stream import Stream
 
     data = DataConfig(dataset="folder", data_dir=f"{images}/labelled", image_size=32)
-    batches = contrastive_batches(open_source(data), data, AugmentationConfig(), 16, seed=0)
-    batch = next(iter(batches))
+    stream = Stream(open_source(data), "train", 0, data=data)
+    batch = next(iter(batches(stream, Views.two(32, AugmentationConfig()), 16)))
     np.testing.assert_array_equal(view[::3, ::3], batch["view_1"][0])
     np.testing.assert_array_equal(first[4:100:3, 204:300:3], batch["view_2"][0])
 

@@ -1,4 +1,4 @@
-"""Trains a learner on so many replicas and writes what came out, for test_strategy.py to compare.
+"""Trains a learner on so many replicas and writes what came out, for test_replicas.py to compare.
 
   python -m tests.runtime.replicas OUTPUT_DIR CASE:REPLICAS ...
 
@@ -21,9 +21,10 @@ from tf_simclrv2.config import (
     OptimizationConfig,
     ProjectionHeadConfig,
 )
-from tf_simclrv2.data.pipeline import contrastive_batches, evaluation_batches, training_batches
+from tf_simclrv2.data.batches import Views, batches, evaluation_batches
 from tf_simclrv2.data.sources import open_source
-from tf_simclrv2.evaluation.metrics import evaluate_classifier
+from tf_simclrv2.data.stream import Stream
+from tf_simclrv2.evaluation import classifier
 from tf_simclrv2.keras2 import keras, tf
 from tf_simclrv2.learners.classifier import Classifier
 from tf_simclrv2.learners.distiller import Distiller
@@ -31,7 +32,7 @@ from tf_simclrv2.learners.memory import PretrainerWithMemory
 from tf_simclrv2.learners.pretrainer import Pretrainer
 from tf_simclrv2.networks.network import Network
 from tf_simclrv2.optimization.optimizers import build_optimizer
-from tf_simclrv2.runtime.strategy import distribute, open_strategy
+from tf_simclrv2.runtime.devices import Devices
 
 STEPS = 20
 BATCH = 32
@@ -76,13 +77,12 @@ def build_learner(case, **optimization):
         config = DistillationConfig(teacher="in memory", distillation_temperature=0.5)
         learner = Distiller(*networks, config, optimization)
     learner.compile(build_optimizer(optimization, LEARNING_RATES[case], learner.roles))
-    learner.optimizer.build(learner.network.trainable_variables)
     return learner
 
 
 def _batches(case, source, part):
-    make = contrastive_batches if case in ("pretrain", "memory") else training_batches
-    return make(source, DATA, VIEWS, BATCH, seed=0, part=part)
+    views = Views.two(8, VIEWS) if case in ("pretrain", "memory") else Views.one(8, VIEWS)
+    return batches(Stream(source, "train", 0, data=DATA), views, BATCH, part=part)
 
 
 class _Record(keras.callbacks.Callback):
@@ -121,17 +121,17 @@ class _Record(keras.callbacks.Callback):
         return state
 
 
-def _train(case, strategy, source):
-    with strategy.scope():
+def _train(case, devices, source):
+    with devices.scope():
         learner = build_learner(case)
     record = _Record()
-    batches = distribute(strategy, lambda part: _batches(case, source, part))
-    learner.fit(batches, epochs=1, steps_per_epoch=STEPS, verbose=0, callbacks=[record])
+    trained = devices.distribute(lambda part: _batches(case, source, part))
+    learner.fit(trained, epochs=1, steps_per_epoch=STEPS, verbose=0, callbacks=[record])
     if case == "classify":
-        evaluated = distribute(
-            strategy, lambda part: evaluation_batches(source, DATA, "test[:61]", part)
+        evaluated = devices.distribute(
+            lambda part: evaluation_batches(source, DATA, "test[:61]", part)
         )
-        metrics = evaluate_classifier(learner.network, evaluated, strategy)
+        metrics = classifier.run(learner.network, evaluated, devices.strategy)
         record.values.update({f"evaluation {name}": value for name, value in metrics.items()})
     return record.values
 
@@ -139,19 +139,18 @@ def _train(case, strategy, source):
 def main(output, *cases):
     several = "TF_CONFIG" in os.environ
     if several:
-        strategies = {2: open_strategy(DevicesConfig(strategy="multi_worker"))}
+        devices = {2: Devices.open(DevicesConfig(strategy="multi_worker"))}
     else:
         # The largest first: it settles into how many devices the CPU is split.
-        strategies = {
-            count: open_strategy(DevicesConfig(virtual_devices=count))
+        devices = {
+            count: Devices.open(DevicesConfig(virtual_devices=count))
             for count in range(MOST_DEVICES, 0, -1)
         }
     source = open_source(DATA)
     for case in cases:
         name, replicas = case.split(":")
-        strategy = strategies[int(replicas)]
-        values = _train(name, strategy, source)
-        if not several or strategy.cluster_resolver.task_id == 0:
+        values = _train(name, devices[int(replicas)], source)
+        if devices[int(replicas)].is_chief:
             prefix = "workers" if several else "devices"
             np.savez(os.path.join(output, f"{prefix}_{name}_{replicas}.npz"), **values)
 

@@ -4,7 +4,9 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
 
+import numpy as np
 import pytest
 
 from tf_simclrv2.config import (
@@ -17,15 +19,10 @@ from tf_simclrv2.config import (
     PretrainConfig,
     RunConfig,
 )
-from tf_simclrv2.data.sources import open_source
 from tf_simclrv2.keras2 import tf
-from tf_simclrv2.programs.training import write_labelled
-from tf_simclrv2.runtime.run_directory import (
-    RunDirectory,
-    config_from_dict,
-    config_to_dict,
-    open_run,
-)
+from tf_simclrv2.runtime.checkpoint import Checkpoint
+from tf_simclrv2.runtime.run_directory import RunDirectory
+from tf_simclrv2.runtime.settings import RunSettings, config_from_dict, config_to_dict
 
 
 @pytest.fixture
@@ -35,10 +32,15 @@ def config(tmp_path):
     )
 
 
+def begin(run, settings):
+    run.claim(settings)
+    run.begin()
+
+
 @pytest.fixture
 def run(config):
     run = RunDirectory(config.run.model_dir)
-    run.begin(run.check("pretrain", config, ["a", "b"]))
+    begin(run, RunSettings("pretrain", config, ["a", "b"]))
     return run
 
 
@@ -54,6 +56,7 @@ def test_a_config_survives_json(tmp_path):
 
 
 def test_a_run_is_described_whole(run, config):
+    run = RunDirectory(run.path)
     assert run.config == config
     assert run.step_of_method == "pretrain"
     assert run.class_names == ["a", "b"]
@@ -65,8 +68,8 @@ def test_the_same_run_goes_on_also_from_elsewhere_and_with_another_log(run, conf
     changed = dataclasses.replace(
         config, run=dataclasses.replace(config.run, log_every_steps=7, keep_checkpoint_max=1)
     )
-    run.begin(run.check("pretrain", changed, ["a", "b"]))
-    assert run.config == changed
+    begin(run, RunSettings("pretrain", changed, ["a", "b"]))
+    assert run.config == changed == RunDirectory(run.path).config
 
 
 @pytest.mark.parametrize(
@@ -83,7 +86,7 @@ def test_other_settings_are_refused_by_name(run, config, section, fields, words)
     )
     before = pathlib.Path(run.file("config.json")).read_text()
     with pytest.raises(ConfigError) as error:
-        run.check("pretrain", other, ["a", "b"])
+        run.claim(RunSettings("pretrain", other, ["a", "b"]))
     assert words in str(error.value)
     assert pathlib.Path(run.file("config.json")).read_text() == before
 
@@ -98,37 +101,38 @@ def test_paths_may_be_spelt_in_another_way(config, tmp_path, monkeypatch):
         return FinetuneConfig(run=config.run, fine_tuning=start, data=config.data)
 
     run = RunDirectory(config.run.model_dir)
-    run.begin(run.check("finetune", fine_tuning("p"), ["a"]))
+    begin(run, RunSettings("finetune", fine_tuning("p"), ["a"]))
     for spelling in ("p/", "./p", f"{tmp_path}/p", "~/p"):
-        run.check("finetune", fine_tuning(spelling), ["a"])
+        run.claim(RunSettings("finetune", fine_tuning(spelling), ["a"]))
     with pytest.raises(ConfigError, match="checkpoint was p and is now q"):
-        run.check("finetune", fine_tuning("q"), ["a"])
+        run.claim(RunSettings("finetune", fine_tuning("q"), ["a"]))
 
 
 def test_what_a_run_was_converted_from_is_kept_when_it_goes_on(config):
     run = RunDirectory(config.run.model_dir)
     source = {"google_checkpoint": "x", "kernel_scale": 1.0}
-    run.begin(run.check("pretrain", config, ["0"], False, source))
-    run.begin(run.check("pretrain", config, ["0"]))
-    assert run.converted == source
-    assert not run.class_names_known
+    begin(run, RunSettings("pretrain", config, ["0"], False, source))
+    begin(run, RunSettings("pretrain", config, ["0"]))
+    for settings in (run.settings, RunDirectory(run.path).settings):
+        assert settings.converted == source
+        assert not settings.class_names_known
 
 
 def test_other_classes_are_refused(run, config):
     with pytest.raises(ConfigError, match="the classes of the data differ"):
-        run.check("pretrain", config, ["a", "c"])
+        run.claim(RunSettings("pretrain", config, ["a", "c"]))
 
 
 def test_a_run_without_checkpoint_is_no_starting_point(run):
     with pytest.raises(ConfigError, match="holds no checkpoint"):
-        open_run(run.path, "checkpoint")
+        Checkpoint.open(run.path, "checkpoint")
 
 
 def test_rows_behind_the_last_checkpoint_are_dropped_when_a_run_goes_on(run):
     for step in (10, 20, 30):
-        run.append_metrics(step, {"loss": step / 10, "learning_rate": 0.1})
-    run.drop_metrics_after(20)
-    run.append_metrics(30, {"loss": 3.5, "learning_rate": 0.1})
+        run.table.append(step, {"loss": step / 10, "learning_rate": 0.1})
+    run.table.drop_after(20)
+    run.table.append(30, {"loss": 3.5, "learning_rate": 0.1})
     assert [(row["step"], row["loss"]) for row in run.metrics()] == [
         ("10", "1"),
         ("20", "2"),
@@ -146,32 +150,31 @@ def saved(run):
 
 
 def test_one_process_alone_writes_the_labelled_examples(tmp_path):
-    source = open_source(DataConfig())
     for writable in (False, True):
         run = RunDirectory(str(tmp_path), writable)
-        write_labelled(run, source, {"first": 3, "second": 1})
+        run.write_labelled({"first": "3", "second": "1"})
         assert os.listdir(tmp_path) == (["labelled_examples.txt"] if writable else [])
     assert (tmp_path / "labelled_examples.txt").read_text() == "first\t3\nsecond\t1\n"
 
 
-def test_the_newest_checkpoint_is_found_without_a_warning(run, saved, capsys):
+def test_the_newest_checkpoint_is_found_without_a_warning(run, saved, caplog):
     assert run.latest_checkpoint() == str(saved / "ckpt-4")
     (saved / "ckpt-2.index").unlink()
     assert run.latest_checkpoint() == str(saved / "ckpt-4")
-    assert capsys.readouterr().err == ""
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize("missing", ["ckpt-4.*", "ckpt-4.index", "ckpt-4.data*"])
 def test_where_the_newest_checkpoint_is_missing_the_one_before_is_taken(
-    missing, run, saved, capsys
+    missing, run, saved, caplog
 ):
     for path in saved.glob(missing):
         path.unlink()
     assert run.latest_checkpoint() == str(saved / "ckpt-2")
     assert run.latest_checkpoint() == str(saved / "ckpt-2")
-    assert capsys.readouterr().err == (
-        f"warning: {saved}: the files of its newest checkpoint are missing, so ckpt-2 is taken\n"
-    )
+    assert caplog.messages == [
+        f"{saved}: the files of its newest checkpoint are missing, so ckpt-2 is taken"
+    ]
 
 
 @pytest.mark.parametrize("missing", ["ckpt-*", "*.index", "*.data*"])
@@ -185,3 +188,32 @@ def test_checkpoints_of_which_none_is_whole_are_refused(missing, run, saved):
 def test_a_run_interrupted_in_its_first_save_has_no_checkpoint(run):
     pathlib.Path(run.file("checkpoints", "ckpt-2_temp")).mkdir(parents=True)
     assert run.latest_checkpoint() is None
+
+
+def test_weights_and_step_are_of_one_checkpoint_though_another_is_saved_meanwhile(method, tmp_path):
+    path = tmp_path / "run"
+    shutil.copytree(method["distilled"], path)
+    checkpoint = Checkpoint.open(str(path), "model_dir")
+    expected = Checkpoint.open(method["distilled"], "model_dir").restore_network().get_weights()
+    # A run that trains on saves another one.
+    reader = tf.train.load_checkpoint(checkpoint.path)
+    iterations = tf.Variable(9, dtype=tf.int64)
+    later = tf.train.Checkpoint(optimizer=tf.train.Checkpoint(_iterations=iterations))
+    checkpoint.run.checkpoint_manager(later, keep=5).save(checkpoint_number=9)
+    assert Checkpoint.open(str(path), "model_dir").step == 9
+
+    assert checkpoint.step == 4
+    assert checkpoint.path.endswith("ckpt-4")
+    assert reader.get_tensor("optimizer/_iterations/.ATTRIBUTES/VARIABLE_VALUE") == 4
+    for value, other in zip(checkpoint.restore_network().get_weights(), expected):
+        np.testing.assert_array_equal(value, other)
+
+
+def test_a_run_reads_its_settings_once(method, monkeypatch):
+    run, reads = RunDirectory(method["fine_tuned"]), []
+    read = RunSettings.read
+    monkeypatch.setattr(RunSettings, "read", lambda path: reads.append(path) or read(path))
+    assert (run.step_of_method, len(run.class_names)) == ("finetune", 10)
+    assert run.config.fine_tuning.ft_proj_selector == 1
+    assert run.converted is None
+    assert reads == [run.file("config.json")]

@@ -3,28 +3,33 @@
 import dataclasses
 import textwrap
 import typing
-from typing import Any, Dict, List, Sequence, Type, TypeVar
+from typing import Any, Callable, Dict, List, Mapping, Sequence, Type, TypeVar
 
 from absl import flags
 
-from tf_simclrv2.config import ConfigError
+from tf_simclrv2.config import Config, ConfigError, Section, sections_of
+from tf_simclrv2.config.settings import requirements
+from tf_simclrv2.programs import recipes
 
-T = TypeVar("T")
+C = TypeVar("C", bound=Config)
+S = TypeVar("S", bound=Section)
 # Flags of google-research/simclr that are ours by another name; 0, never, leaves ours as it is.
 _RENAMED = {"train_summary_steps": "log_every_steps"}
 # Its other flags that are not ours, and what to do instead.
 _WITHOUT_COUNTERPART = {
-    "train_mode": "the command tells it: pretrain or finetune",
+    "train_mode": "the command says which it is: pretrain or finetune",
     "master": "give the TPU's address as --tpu_name",
-    "eval_name": "results stand in the run's result.json",
-    "keep_hub_module_max": "python -m export writes a module of any checkpoint that was kept",
+    "eval_name": "the run's result.json holds the results",
+    "keep_hub_module_max": "the export command writes a module of any checkpoint that was kept",
 }
-_DEFINERS = {
+_DEFINERS: Dict[type, Callable[..., object]] = {
     bool: flags.DEFINE_bool,
     int: flags.DEFINE_integer,
     float: flags.DEFINE_float,
     str: flags.DEFINE_string,
 }
+_WIDTH = 88
+_INDENT = " " * 6
 
 
 def _plain_type(hint: Any) -> type:
@@ -33,12 +38,7 @@ def _plain_type(hint: Any) -> type:
     return arguments[0] if arguments else hint
 
 
-def sections_of(config_class: type) -> Dict[str, type]:
-    """Returns the sections of a config class by name."""
-    return typing.get_type_hints(config_class)
-
-
-def _section_defaults(config_class: type) -> Dict[str, Any]:
+def _section_defaults(config_class: Type[Config]) -> Dict[str, Section]:
     """Returns the sections that a config class fills by itself, with its own defaults."""
     return {
         field.name: field.default_factory()
@@ -47,7 +47,7 @@ def _section_defaults(config_class: type) -> Dict[str, Any]:
     }
 
 
-def define_flags(config_class: type) -> flags.FlagValues:
+def define_flags(config_class: Type[Config]) -> flags.FlagValues:
     """Defines a flag for every field of every section of a config class.
 
     Returns:
@@ -68,8 +68,8 @@ def define_flags(config_class: type) -> flags.FlagValues:
     return values
 
 
-def parse(config_class: type, arguments: Sequence[str]) -> Dict[str, Any]:
-    """Parses flags and flagfiles.
+def parse(config_class: Type[Config], arguments: Sequence[str]) -> Dict[str, object]:
+    """Parses flags, flagfiles and recipes.
 
     Args:
       config_class: whose fields are the flags.
@@ -79,14 +79,18 @@ def parse(config_class: type, arguments: Sequence[str]) -> Dict[str, Any]:
       The values of the flags that were given, by name.
 
     Raises:
-      ConfigError: an unknown flag, a value of another type, or an argument that is no flag.
+      ConfigError: an unknown flag or recipe, a value of another type, or an argument that is no
+        flag.
     """
     values = define_flags(config_class)
     renamed = {theirs: ours for theirs, ours in _RENAMED.items() if ours in values}
     for theirs in renamed:
         flags.DEFINE_integer(theirs, None, "", flag_values=values)
+    # Declared, so that flagfiles can name recipes; each gives way to the recipe's own flags.
+    flags.DEFINE_string("recipe", None, "", flag_values=values)
     try:
-        rest = values(["tf_simclrv2", *arguments])[1:]
+        written = values.read_flags_from_files(arguments, force_gnu=False)
+        rest = values(["tf_simclrv2", *recipes.expanded(written)])[1:]
     except flags.UnrecognizedFlagError as error:
         instead = _WITHOUT_COUNTERPART.get(error.flagname)
         if instead is None:
@@ -106,42 +110,68 @@ def parse(config_class: type, arguments: Sequence[str]) -> Dict[str, Any]:
     return given
 
 
-def build(config_class: Type[T], values: Dict[str, Any]) -> T:
+def _of(section: Type[Section], values: Mapping[str, object]) -> Dict[str, Any]:
+    """Those of the flags' values that are a section's."""
+    known = {field.name for field in dataclasses.fields(section)}
+    return {name: value for name, value in values.items() if name in known}
+
+
+def build_section(section: Type[S], values: Mapping[str, object]) -> S:
+    """Builds one section from flags' values; fields without one take the section's default.
+
+    Raises:
+      ConfigError: a value that is not allowed.
+    """
+    return section(**_of(section, values))
+
+
+def build(config_class: Type[C], values: Mapping[str, object]) -> C:
     """Builds a config from flags' values; fields without one take the class's default.
 
     Raises:
       ConfigError: a value that is not allowed.
     """
     defaults = _section_defaults(config_class)
-    sections = {}
+    sections: Dict[str, Any] = {}
     for name, section in sections_of(config_class).items():
-        known = {field.name for field in dataclasses.fields(section)}
-        given = {field: value for field, value in values.items() if field in known}
         if name in defaults:
-            sections[name] = dataclasses.replace(defaults[name], **given)
+            sections[name] = dataclasses.replace(defaults[name], **_of(section, values))
         else:
-            sections[name] = section(**given)
+            sections[name] = build_section(section, values)
     return config_class(**sections)
 
 
-def help_text(command: str, config_class: type) -> str:
-    """Returns the help of a command: its flags with their defaults, grouped by section."""
-    defaults = _section_defaults(config_class)
-    lines: List[str] = [
-        f"python -m {command} --flag=value ... [--flagfile=FILE ...]",
-        "",
-        config_class.__doc__.splitlines()[0],
-    ]
-    for name, section in sections_of(config_class).items():
-        lines += ["", section.__doc__.splitlines()[0]]
+def summary(documented: object) -> str:
+    """Returns the first line of a docstring."""
+    return (documented.__doc__ or "").splitlines()[0]
+
+
+def help_text(called: str, config_class: Type[Config]) -> str:
+    """Returns the help of a command: its flags with their defaults, grouped by section.
+
+    Args:
+      called: how the command is called, such as ``simclrv2 pretrain``.
+      config_class: the class of its config.
+    """
+    sections, defaults = sections_of(config_class), _section_defaults(config_class)
+    usage = " --flag=value ... [--flagfile=FILE ...] [--recipe=NAME ...]" if sections else ""
+    lines: List[str] = [called + usage, "", summary(config_class)]
+    for name, section in sections.items():
+        lines += ["", summary(section)]
         for field in dataclasses.fields(section):
             default = getattr(defaults[name], field.name) if name in defaults else field.default
-            lines.append(f"  --{field.name}  (default: {default})")
-            help_and_choices = field.metadata["help"]
-            if field.metadata["choices"]:
-                choices = ", ".join(str(choice) for choice in field.metadata["choices"])
-                help_and_choices += f" One of {choices}."
-            lines += textwrap.wrap(
-                help_and_choices, 88, initial_indent=" " * 6, subsequent_indent=" " * 6
-            )
+            lines += _flag_help(field, default)
     return "\n".join(lines)
+
+
+def _flag_help(field: "dataclasses.Field[object]", default: object) -> List[str]:
+    """A flag, its default, and what its value does and must be."""
+    is_required = field.metadata["required"] is not None
+    sentences = [field.metadata["help"]]
+    sentences += [f"{words[0].upper()}{words[1:]}." for words, _ in requirements(field)]
+    return [
+        f"  --{field.name}  ({'required' if is_required else f'default: {default}'})",
+        *textwrap.wrap(
+            " ".join(sentences), _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT
+        ),
+    ]

@@ -1,9 +1,10 @@
-"""``convert``: checkpoints of google-research/simclr to run directories, and back."""
+"""``convert``: turns checkpoints of google-research/simclr into run directories, and back."""
 
+import logging
 import os
 import shutil
 import tempfile
-from typing import Any, Dict, List, Optional
+from typing import List, Mapping, Optional, Union
 
 from tf_simclrv2.config import (
     ConfigError,
@@ -18,35 +19,30 @@ from tf_simclrv2.config import (
     refuse,
 )
 from tf_simclrv2.data.sources import open_source
-from tf_simclrv2.interop.checkpoints import (
-    Architecture,
-    GoogleCheckpoint,
-    infer_architecture,
-    save_google_checkpoint,
-)
+from tf_simclrv2.interop.architecture import Architecture, infer_architecture
+from tf_simclrv2.interop.checkpoints import GoogleCheckpoint, save_google_checkpoint
 from tf_simclrv2.keras2 import tf
+from tf_simclrv2.learners.steps import build_network
 from tf_simclrv2.programs import command_line
-from tf_simclrv2.runtime.restoring import (
-    build_network,
-    restore_network,
-    split_checkpoint,
-    trained_steps,
-)
-from tf_simclrv2.runtime.run_directory import RunDirectory, open_run
+from tf_simclrv2.runtime.checkpoint import Checkpoint
+from tf_simclrv2.runtime.run_directory import RunDirectory
+from tf_simclrv2.runtime.settings import Converted, RunSettings
 
-# The authors' models and their code's default.
+logger = logging.getLogger(__name__)
+
+# What the authors' models were trained on, and the default of their code.
 _DATASET = "imagenet2012"
 _IMAGE_SIZES = {"imagenet": 224, "cifar": 32}
 
 
-def run(values: Dict[str, Any]) -> None:
-    """Converts in the direction that the flags tell.
+def run(values: Mapping[str, object]) -> None:
+    """Converts a checkpoint of the authors' to a run, or with ``to_google`` a run to one.
 
     Args:
       values: the flags that were given.
 
     Raises:
-      ConfigError: a setting or a checkpoint that can't be used; nothing was written.
+      ConfigError: a setting or a checkpoint can't be used; nothing was written.
     """
     conversion = command_line.build(ConvertConfig, values).conversion
     if conversion.to_google:
@@ -56,6 +52,7 @@ def run(values: Dict[str, Any]) -> None:
 
 
 def _read(conversion: ConversionConfig) -> None:
+    assert conversion.google_checkpoint is not None
     directory = RunDirectory(conversion.model_dir)
     directory.check_empty("must be a new or empty directory")
     theirs = GoogleCheckpoint(conversion.google_checkpoint)
@@ -64,16 +61,16 @@ def _read(conversion: ConversionConfig) -> None:
     class_names = _class_names(architecture.num_classes, conversion)
     config = _config(architecture, layer, conversion)
     network = build_network(config, architecture.num_classes)
-    converted = {
+    converted: Converted = {
         "google_checkpoint": conversion.google_checkpoint,
         "kernel_scale": theirs.load_into(network),
     }
 
     step_of_method = "finetune" if architecture.head_is_cut else "pretrain"
-    # Some data sets that were never prepared can't name their classes either.
+    # A data set that was never prepared may give numbers too.
     names_known = class_names is None or class_names != _numbers(len(class_names))
-    settings = directory.check(step_of_method, config, class_names, names_known, converted)
-    # Training continues from step 0, whatever the authors' counter says.
+    settings = RunSettings(step_of_method, config, class_names, names_known, converted)
+    # Training starts at step 0, whatever the authors' counter says.
     counter = tf.train.Checkpoint(_iterations=tf.Variable(0, dtype=tf.int64))
     checkpoint = tf.train.Checkpoint(network=network, optimizer=counter)
     target, temporary = os.path.realpath(directory.path), None
@@ -81,7 +78,8 @@ def _read(conversion: ConversionConfig) -> None:
         os.makedirs(os.path.dirname(target), exist_ok=True)
         temporary = tempfile.mkdtemp(prefix=".convert-", dir=os.path.dirname(target))
         new = RunDirectory(os.path.join(temporary, "run"))
-        new.begin(settings)
+        new.claim(settings)
+        new.begin()
         new.checkpoint_manager(checkpoint, keep=1).save(checkpoint_number=0)
         os.replace(new.path, target)
     except (tf.errors.OpError, OSError) as error:
@@ -89,9 +87,14 @@ def _read(conversion: ConversionConfig) -> None:
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
-    print(f"{conversion.google_checkpoint} converted to {directory.path}: {_told(architecture)}")
+    logger.info(
+        "%s converted to %s: %s",
+        conversion.google_checkpoint,
+        directory.path,
+        _description(architecture),
+    )
     if _is_ambiguous(architecture, conversion):
-        print(
+        logger.info(
             "its classifier is taken to read the projection head's input; if it reads the first "
             "layer, as that of models fine-tuned on few labels, give --ft_proj_selector=1"
         )
@@ -135,48 +138,57 @@ def _numbers(num_classes: int) -> List[str]:
     return [str(label) for label in range(num_classes)]
 
 
-def _config(architecture: Architecture, layer: int, conversion: ConversionConfig):
+def _config(
+    architecture: Architecture, layer: int, conversion: ConversionConfig
+) -> Union[PretrainConfig, FinetuneConfig]:
     run = RunConfig(model_dir=conversion.model_dir)
-    parts = {
-        "data": DataConfig(
-            dataset=conversion.dataset or _DATASET,
-            data_dir=conversion.data_dir,
-            image_size=conversion.image_size or _IMAGE_SIZES[architecture.network.stem],
-        ),
-        "network": architecture.network,
-        "projection_head": architecture.projection_head,
-    }
-    if architecture.head_is_cut:
-        start = FineTuningConfig(conversion.google_checkpoint, ft_proj_selector=layer)
-        return FinetuneConfig(run, start, **parts)
-    contrastive = ContrastiveConfig(
-        lineareval_while_pretraining=architecture.num_classes is not None, ft_proj_selector=layer
+    data = DataConfig(
+        dataset=conversion.dataset or _DATASET,
+        data_dir=conversion.data_dir,
+        image_size=conversion.image_size or _IMAGE_SIZES[architecture.network.stem],
     )
-    return PretrainConfig(run, contrastive=contrastive, **parts)
+    if architecture.head_is_cut:
+        return FinetuneConfig(
+            run,
+            FineTuningConfig(conversion.google_checkpoint, ft_proj_selector=layer),
+            data=data,
+            network=architecture.network,
+            projection_head=architecture.projection_head,
+        )
+    return PretrainConfig(
+        run,
+        data=data,
+        network=architecture.network,
+        projection_head=architecture.projection_head,
+        contrastive=ContrastiveConfig(
+            lineareval_while_pretraining=architecture.num_classes is not None,
+            ft_proj_selector=layer,
+        ),
+    )
 
 
-def _told(architecture: Architecture) -> str:
+def _description(architecture: Architecture) -> str:
     network = architecture.network
-    told = [f"ResNet-{network.resnet_depth} of width {network.width_multiplier:g}"]
-    told += [
+    parts = [f"ResNet-{network.resnet_depth} of width {network.width_multiplier:g}"]
+    parts += [
         f"{name} {ratio:g}"
         for name, ratio in (("sk_ratio", network.sk_ratio), ("se_ratio", network.se_ratio))
         if ratio
     ]
-    told.append(f"{network.stem} stem")
+    parts.append(f"{network.stem} stem")
     if architecture.head_is_cut:
-        told.append(f"the first {architecture.ft_proj_selector} layers of a projection head")
+        parts.append(f"the first {architecture.ft_proj_selector} layers of a projection head")
     elif architecture.projection_head.num_layers:
-        told.append(f"projection head of {architecture.projection_head.num_layers} layers")
+        parts.append(f"projection head of {architecture.projection_head.num_layers} layers")
     else:
-        told.append("no projection head")
+        parts.append("no projection head")
     classes = architecture.num_classes
-    told.append("no classifier" if classes is None else f"classifier of {classes} classes")
-    return ", ".join(told)
+    parts.append("no classifier" if classes is None else f"classifier of {classes} classes")
+    return ", ".join(parts)
 
 
 def _is_ambiguous(architecture: Architecture, conversion: ConversionConfig) -> bool:
-    """Whether the classifier could as well read another layer than the one that was chosen."""
+    """Whether the classifier may read another layer than the one that was chosen."""
     return (
         conversion.ft_proj_selector is None
         and architecture.num_classes is not None
@@ -186,6 +198,7 @@ def _is_ambiguous(architecture: Architecture, conversion: ConversionConfig) -> b
 
 
 def _write(conversion: ConversionConfig) -> None:
+    assert conversion.to_google is not None
     target = os.path.abspath(os.path.expanduser(conversion.to_google))
     if os.path.isdir(target):
         raise refuse(
@@ -195,16 +208,14 @@ def _write(conversion: ConversionConfig) -> None:
         )
     if os.path.exists(f"{target}.index"):
         raise refuse("to_google", conversion.to_google, "must not exist yet")
-    path, checkpoint = split_checkpoint(conversion.model_dir)
-    directory = open_run(path, "model_dir")
-    checkpoint = checkpoint or directory.latest_checkpoint()
-    network = restore_network(directory, checkpoint)
+    checkpoint = Checkpoint.open(conversion.model_dir, "model_dir")
+    network = checkpoint.restore_network()
     try:
         os.makedirs(os.path.dirname(target), exist_ok=True)
-        save_google_checkpoint(network, trained_steps(checkpoint), target)
+        save_google_checkpoint(network, checkpoint.step, target)
     except (tf.errors.OpError, OSError) as error:
         raise _unwritable("to_google", conversion.to_google, error) from error
-    print(f"{directory.path} converted to the checkpoint {conversion.to_google}")
+    logger.info("%s converted to the checkpoint %s", checkpoint.run.path, conversion.to_google)
 
 
 def _unwritable(flag: str, path: str, error: Exception) -> ConfigError:

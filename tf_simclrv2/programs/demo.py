@@ -2,51 +2,33 @@
 
 Pretrains on the digits without labels, fine-tunes on 1% of the labels, trains the supervised
 baseline on the same labels, distills to the same and to a smaller network, exports, reloads the
-export in a new process and predicts real digits. Run from the project's root:
+export in a new process and predicts real digits:
 
-  python -m tf_simclrv2.programs.demo --output_dir=demo_output --label_seeds=0
+  simclrv2 demo --output_dir=demo_output --label_seeds=0
 """
 
 import csv
-import dataclasses
+import logging
 import os
 import shlex
 import shutil
 import subprocess
 import sys
 import time
-from typing import Any, Dict, List, Sequence
+from typing import Dict, List, Mapping, Sequence
 
-from tf_simclrv2.config import ConfigError, refuse, setting
+from tf_simclrv2.config import ConfigError, DemoConfig, refuse
 from tf_simclrv2.programs import command_line
-from tf_simclrv2.programs.main import report_errors
+from tf_simclrv2.programs.main import console
 
-_RECIPES = os.path.join("flags", "digits")
+logger = logging.getLogger(__name__)
+
 # Marks a directory as the demo's own, which it may replace.
 _MARK = ".demo"
 _NUM_PREDICTED = 20
 
 
-@dataclasses.dataclass(frozen=True)
-class DemoSection:
-    """Where to write, and for which subsets of labels."""
-
-    output_dir: str = setting("demo_output", "Directory to write; an earlier demo's is replaced.")
-    label_seeds: str = setting("0", "Seeds of the labelled subsets, separated by commas.")
-
-    def __post_init__(self):
-        if not all(seed.isdigit() for seed in self.label_seeds.split(",")):
-            raise refuse("label_seeds", self.label_seeds, "must be numbers separated by commas")
-
-
-@dataclasses.dataclass(frozen=True)
-class DemoConfig:
-    """The whole method on real handwritten digits, from pretraining to predictions."""
-
-    demo: DemoSection = dataclasses.field(default_factory=DemoSection)
-
-
-def run(values: Dict[str, Any]) -> None:
+def run(values: Mapping[str, object]) -> None:
     """Runs the demo.
 
     Args:
@@ -57,8 +39,6 @@ def run(values: Dict[str, Any]) -> None:
     """
     config = command_line.build(DemoConfig, values).demo
     output = config.output_dir
-    if not os.path.isdir(_RECIPES):
-        raise ConfigError(f"{_RECIPES}: not found; run the demo from the project's root.")
     if os.path.isdir(output) and os.listdir(output):
         if not os.path.exists(os.path.join(output, _MARK)):
             raise refuse("output_dir", output, "must be new, empty or an earlier demo's")
@@ -71,15 +51,16 @@ def run(values: Dict[str, Any]) -> None:
     for seed in config.label_seeds.split(","):
         seconds.update(_after_pretraining(output, seed))
     student = f"self_distilled_{config.label_seeds.split(',')[0]}"
-    _python("export", f"--model_dir={_path(output, student)}", f"--export_dir={output}/export")
+    _run("export", f"--model_dir={_path(output, student)}", f"--export_dir={output}/export")
     _predict(output)
 
     # Only now, since plotting and reading runs load much that the commands above load themselves.
     from tf_simclrv2.programs import report
 
     table = report.write(output, seconds)
-    print(f"\n{table}\n")
-    print(f"{time.monotonic() - start:.0f} seconds; report and plots: {output}/report.md")
+    logger.info("\n%s\n", table)
+    elapsed = time.monotonic() - start
+    logger.info("%.0f seconds; report and plots: %s/report.md", elapsed, output)
 
 
 def _path(output: str, name: str) -> str:
@@ -107,17 +88,17 @@ def _after_pretraining(output: str, seed: str) -> Dict[str, float]:
 def _command(
     command: str, output: str, name: str, recipe: str = "pretrain", flags: Sequence[str] = ()
 ) -> float:
-    flagfile = f"--flagfile={os.path.join(_RECIPES, recipe)}.txt"
-    return _python("tf_simclrv2", command, flagfile, f"--model_dir={_path(output, name)}", *flags)
+    return _run(command, f"--recipe=digits/{recipe}", f"--model_dir={_path(output, name)}", *flags)
 
 
-def _python(module: str, *arguments: str) -> float:
+def _run(command: str, *flags: str) -> float:
     """Runs a command in a process of its own; returns its seconds."""
-    print(f"\n$ python -m {shlex.join([module, *arguments])}", flush=True)
+    arguments = ["-m", "tf_simclrv2", command, *flags]
+    logger.info("\n$ python %s", shlex.join(arguments))
     start = time.monotonic()
-    code = subprocess.run([sys.executable, "-m", module, *arguments]).returncode
+    code = subprocess.run([sys.executable, *arguments]).returncode
     if code:
-        raise ConfigError(f"python -m {module} {arguments[0]}: ended with exit code {code}.")
+        raise ConfigError(f"python -m tf_simclrv2 {command}: ended with exit code {code}.")
     return time.monotonic() - start
 
 
@@ -135,8 +116,7 @@ def _predict(output: str) -> None:
         Image.fromarray(pixels).save(os.path.join(folder, f"{index}.png"))
         answers.append(str(digits.target[index]))
     predictions = _path(output, "predictions.csv")
-    _python(
-        "tf_simclrv2",
+    _run(
         "predict",
         f"--saved_model={output}/export/1",
         f"--images={folder}",
@@ -145,16 +125,9 @@ def _predict(output: str) -> None:
     with open(predictions, newline="", encoding="utf-8") as file:
         predicted = [row["class"] for row in csv.DictReader(file)]
     right = sum(answer == guess for answer, guess in zip(answers, predicted))
-    print(f"written:   {' '.join(answers)}\npredicted: {' '.join(predicted)}  ({right} right)")
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Runs the demo; returns the exit code."""
-    if "--help" in arguments or "-h" in arguments:
-        print(command_line.help_text("tf_simclrv2.programs.demo", DemoConfig))
-        return 0
-    return report_errors(lambda: run(command_line.parse(DemoConfig, arguments)))
+    logger.info("written:   %s", " ".join(answers))
+    logger.info("predicted: %s  (%d right)", " ".join(predicted), right)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(console("python -m tf_simclrv2.programs.demo", "demo"))

@@ -1,19 +1,27 @@
 """``distill``: step 3, a student learns a fine-tuned network's predictions."""
 
-import dataclasses
-from typing import Any, Dict
+from typing import Callable, Dict, List, Mapping, Optional
 
 from tf_simclrv2.config import DistillationConfig, DistillConfig, refuse
-from tf_simclrv2.data.pipeline import WHOLE, Part, training_batches
+from tf_simclrv2.config.inheriting import inherit_taught
+from tf_simclrv2.data.batches import Views, batches
+from tf_simclrv2.data.labels import labelled_ids
+from tf_simclrv2.data.sources import Source
+from tf_simclrv2.data.stream import Part, Stream
 from tf_simclrv2.keras2 import keras, tf
 from tf_simclrv2.learners.distiller import Distiller
-from tf_simclrv2.programs import command_line, training
-from tf_simclrv2.runtime.restoring import build_network, open_classifier, restore_network
+from tf_simclrv2.learners.steps import build_network
+from tf_simclrv2.programs import command_line
+from tf_simclrv2.runtime.checkpoint import Checkpoint, open_classifier
 from tf_simclrv2.runtime.run_directory import RunDirectory
-from tf_simclrv2.runtime.strategy import is_chief
+from tf_simclrv2.runtime.settings import RunSettings
+from tf_simclrv2.training.inputs import open_data, open_devices, open_further_images
+from tf_simclrv2.training.job import Job, train
+
+Batch = Dict[str, tf.Tensor]
 
 
-def run(values: Dict[str, Any]) -> None:
+def run(values: Mapping[str, object]) -> None:
     """Distills; continues the run if ``model_dir`` holds one.
 
     Args:
@@ -22,91 +30,92 @@ def run(values: Dict[str, Any]) -> None:
     Raises:
       ConfigError: a setting that can't be used.
     """
-    names = {field.name for field in dataclasses.fields(DistillationConfig)}
-    distillation = DistillationConfig(**{name: values[name] for name in names & set(values)})
-    teacher_run, checkpoint = open_classifier(distillation.teacher, "teacher")
-    base = teacher_run.config
-    inherited = {
-        **training.inherited_data(values, base.data),
-        **dataclasses.asdict(base.network),
-    }
-
-    config = command_line.build(DistillConfig, {**inherited, **values})
-    strategy = training.begin_devices(config)
-    source, config = training.prepare_data(config)
-    teacher_classes = teacher_run.class_names
-    names_known = source.num_classes is not None or teacher_run.class_names_known
-    if source.num_classes is not None and not teacher_run.knows_classes(source.class_names):
-        raise refuse(
-            "teacher",
-            distillation.teacher,
-            f"knows {len(teacher_classes)} classes ({_some(teacher_classes)}), but {source.name} "
-            f"has {source.num_classes} ({_some(source.class_names)}); they must be the same",
-        )
-    needs_labels = distillation.distillation_alpha < 1
-    if needs_labels and source.num_classes is None:
-        raise refuse(
-            "distillation_alpha",
-            distillation.distillation_alpha,
-            f"must be 1, since {source.name} has no labels",
-        )
-    chosen = None
+    distillation = command_line.build_section(DistillationConfig, values)
+    teacher = open_classifier(distillation.teacher, "teacher")
+    values = inherit_taught(values, teacher.run.config)
+    config = command_line.build(DistillConfig, values)
+    devices = open_devices(config)
+    source, config = open_data(config)
+    _check_classes(config, source, teacher)
+    needs_labels, labelled = config.distillation.distillation_alpha < 1, None
     if needs_labels:
-        chosen = training.labelled_ids(source, config.data.train_split, config.labels)
-    beside = training.open_beside(config)
-    directory = RunDirectory(config.run.model_dir, writable=is_chief(strategy))
-    class_names = source.class_names or teacher_classes
-    settings = directory.check("distill", config, class_names, names_known)
+        labelled = labelled_ids(source, config.data.train_split, config.labels)
+    further = open_further_images(config.unlabelled, config.data)
+    directory = RunDirectory(config.run.model_dir, writable=devices.is_chief)
+    directory.claim(_settings(config, source, teacher))
 
     keras.utils.set_random_seed(config.run.seed)
-    with strategy.scope():
-        network = build_network(config, len(teacher_classes))
-        teacher = restore_network(teacher_run, checkpoint)
-        learner = Distiller(network, teacher, config.distillation, config.optimization)
-    arguments = (
-        source,
-        config.data,
-        config.augmentation,
-        config.optimization.train_batch_size,
-        config.run.seed,
-    )
+    with devices.scope():
+        network = build_network(config, len(teacher.run.class_names or ()))
+        taught_by = teacher.restore_network()
+        learner = Distiller(network, taught_by, config.distillation, config.optimization)
+    split, seed = config.data.train_split, config.run.seed
+    images = Stream(source, split, seed, data=config.data, unlabelled=further)
+    with_labels = None
+    if needs_labels:
+        ids = None if labelled is None else list(labelled)
+        with_labels = Stream(source, split, seed, data=config.data, ids=ids)
+    batches_from = _batches_of(images, with_labels, config, devices.augments(config.augmentation))
+    train(
+        Job(
+            directory, devices, learner, source, batches_from, images.num_examples,
+            shown="distillation_loss", labelled=labelled,
+        )
+    )  # fmt: skip
 
-    on_device = training.augments_on_device(config, strategy)
 
-    def batches_from(step: int, part: Part = WHOLE) -> tf.data.Dataset:
-        how = {"start_step": step, "part": part, "on_device": on_device}
-        images = training_batches(*arguments, unlabelled=beside, **how).map(_without_labels)
-        if not needs_labels:
-            return images
-        ids = None if chosen is None else list(chosen)
-        labelled = training_batches(*arguments, ids=ids, draw=2, **how).map(_named_labelled)
-        return tf.data.Dataset.zip((images, labelled)).map(lambda one, other: {**one, **other})
+def _check_classes(config: DistillConfig, source: Source, teacher: Checkpoint) -> None:
+    known = teacher.run.class_names or []
+    same = teacher.run.settings.knows_classes(source.class_names)
+    if source.class_names is not None and not same:
+        raise refuse(
+            "teacher",
+            config.distillation.teacher,
+            f"knows {len(known)} classes ({_some(known)}), but "
+            f"{source.name} has {source.num_classes} ({_some(source.class_names)}); they must be "
+            "the same",
+        )
+    alpha = config.distillation.distillation_alpha
+    if alpha < 1 and source.num_classes is None:
+        raise refuse("distillation_alpha", alpha, f"must be 1, since {source.name} has no labels")
 
-    def begin() -> None:
-        directory.begin(settings)
-        training.write_labelled(directory, source, chosen)
 
-    num_examples = training.num_examples(source, config, beside)
-    training.train_and_evaluate(
-        directory,
+def _settings(config: DistillConfig, source: Source, teacher: Checkpoint) -> RunSettings:
+    known = teacher.run.settings
+    return RunSettings(
+        "distill",
         config,
-        strategy,
-        learner,
-        source,
-        batches_from,
-        num_examples,
-        shown="distillation_loss",
-        begin=begin,
+        source.class_names or known.class_names,
+        class_names_known=source.class_names is not None or known.class_names_known,
     )
 
 
-def _without_labels(batch):
+def _batches_of(
+    images: Stream, labelled: Optional[Stream], config: DistillConfig, on_device: bool
+) -> Callable[[int, Part], tf.data.Dataset]:
+    """The batches of a learner: images without labels and, next to them, labelled ones."""
+    size, batch_size = config.data.resolved_image_size, config.optimization.train_batch_size
+    views = Views.one(size, config.augmentation, on_device)
+    # Of the same image in the same step, the two streams show different views.
+    others = Views.one(size, config.augmentation, on_device, draw=2)
+
+    def batches_from(step: int, part: Part) -> tf.data.Dataset:
+        unlabelled = batches(images, views, batch_size, step, part).map(_without_labels)
+        if labelled is None:
+            return unlabelled
+        further = batches(labelled, others, batch_size, step, part).map(_named_labelled)
+        return tf.data.Dataset.zip((unlabelled, further)).map(lambda one, other: {**one, **other})
+
+    return batches_from
+
+
+def _without_labels(batch: Batch) -> Batch:
     return {name: value for name, value in batch.items() if name != "label"}
 
 
-def _named_labelled(batch):
+def _named_labelled(batch: Batch) -> Batch:
     return {name.replace("image", "labelled_image"): value for name, value in batch.items()}
 
 
-def _some(names) -> str:
+def _some(names: List[str]) -> str:
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

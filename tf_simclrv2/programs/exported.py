@@ -1,17 +1,19 @@
-"""What the commands on exports share: image files in batches through an exported SavedModel."""
+"""Applies an exported SavedModel to image files, batch by batch, for ``predict`` and ``embed``."""
 
 import glob
+import logging
 import os
-import sys
 import tempfile
-from typing import Dict, Iterator, List, Tuple
+from typing import Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 from tqdm import tqdm
 
 from tf_simclrv2.config import ConfigError, ExportedModelConfig, refuse
-from tf_simclrv2.data.sources import IMAGE_SUFFIXES, decode
+from tf_simclrv2.data.images import IMAGE_SUFFIXES, decode
 from tf_simclrv2.keras2 import tf
+
+logger = logging.getLogger(__name__)
 
 
 def find_images(images: str) -> List[str]:
@@ -35,7 +37,7 @@ def find_images(images: str) -> List[str]:
         else:
             found = sorted(glob.glob(part, recursive=True)) if glob.has_magic(part) else []
             if os.path.isfile(part) or not glob.has_magic(part):
-                # One that is missing is listed with the unreadable ones.
+                # A missing file is reported with the unreadable ones.
                 found = [part]
             paths += [path for path in found if not os.path.isdir(path)]
     if not paths:
@@ -45,10 +47,13 @@ def find_images(images: str) -> List[str]:
 
 
 def check_output(output: str) -> None:
-    """Refuses an ``--output`` that can't be written, which shows only when a file is.
+    """Refuses an ``--output`` that can't be written, by writing a file next to it.
+
+    Args:
+      output: the path of the file to write.
 
     Raises:
-      ConfigError: it is a directory, or its directory is missing or not to be written.
+      ConfigError: it is a directory, or its directory is missing or can't be written.
     """
     folder = os.path.dirname(os.path.abspath(output))
     if not os.path.isdir(folder):
@@ -63,23 +68,24 @@ def check_output(output: str) -> None:
 
 
 class ExportedModel:
-    """An export, and the image files that it is to be applied to.
+    """An export and the image files to apply it to.
 
-    Everything is checked before the model is loaded.
+    All settings are checked before the model is loaded.
 
     Args:
       config: the model and the images.
-      output: the file to be written, as ``--output`` names it.
+      output: the file that will be written, as ``--output`` names it.
 
     Attributes:
       class_names: names of the classes; None for a model without a classifier.
-      unreadable: paths of the files, met so far, that are no whole image.
+      unreadable: paths of the files so far that are missing or corrupt.
 
     Raises:
       ConfigError: there is no such model, no image, or no place for the output.
     """
 
     def __init__(self, config: ExportedModelConfig, output: str):
+        assert config.images is not None and config.saved_model is not None  # They are required.
         self._config = config
         self._paths = find_images(config.images)
         self.unreadable: List[str] = []
@@ -91,7 +97,7 @@ class ExportedModel:
             raise refuse("saved_model", config.saved_model, "must be an export with a SavedModel")
         check_output(output)
         names_file = os.path.join(found[0], "assets", "class_names.txt")
-        self.class_names = None
+        self.class_names: Optional[List[str]] = None
         if os.path.isfile(names_file):
             with open(names_file, encoding="utf-8") as file:
                 self.class_names = file.read().splitlines()
@@ -108,7 +114,7 @@ class ExportedModel:
         """Applies the model to all images, batch by batch, with a progress bar.
 
         Args:
-          name: shown beside the bar.
+          name: shown in front of the bar.
 
         Yields:
           The paths of a batch's readable images, and the outputs of ``serving_bytes`` for them.
@@ -132,12 +138,13 @@ class ExportedModel:
                 any_readable = True
                 yield paths, outputs
         for path in self.unreadable:
-            print(f"unreadable, left out: {path}", file=sys.stderr)
+            logger.error("unreadable, left out: %s", path)
         if not any_readable:
-            raise refuse("images", self._config.images, "none of the files is a whole image")
+            raise refuse("images", self._config.images, "every file is missing or corrupt")
 
     def _read(self, paths: List[str]) -> Tuple[List[str], List[bytes]]:
-        read, contents = [], []
+        read: List[str] = []
+        contents: List[bytes] = []
         for path in paths:
             try:
                 with open(path, "rb") as file:

@@ -1,40 +1,97 @@
 """The command line's entry: which command, its help, and errors as one sentence."""
 
+import contextlib
 import importlib
+import importlib.util
+import os
 import signal
 import sys
-from typing import Callable, Sequence
+import threading
+from typing import Callable, Dict, Iterator, NamedTuple, Optional, Sequence, Type
 
+import tf_simclrv2
 from tf_simclrv2 import config
-from tf_simclrv2.config import ConfigError
 from tf_simclrv2.programs import command_line, logs
+from tf_simclrv2.quiet import quiet
 
-COMMANDS = {
-    "views": config.ViewsConfig,
-    "pretrain": config.PretrainConfig,
-    "finetune": config.FinetuneConfig,
-    "distill": config.DistillConfig,
-    "evaluate": config.EvaluateConfig,
-    "predict": config.PredictConfig,
-    "embed": config.EmbedConfig,
-    "convert": config.ConvertConfig,
+# Where the package is installed, the exports' code is a part of it; in the checkout it is not.
+_EXPORT = "tf_simclrv2.export" if importlib.util.find_spec("tf_simclrv2.export") else "export"
+_PROGRAMS = "tf_simclrv2.programs"
+
+
+class Command(NamedTuple):
+    """A command.
+
+    Attributes:
+      config: the class of its config.
+      module: the module whose ``run`` does it, given the flags' values. It is imported when the
+        command runs, since it may load TensorFlow.
+      continues: whether the same command continues what was interrupted.
+    """
+
+    config: Type[config.Config]
+    module: str
+    continues: bool = False
+
+
+COMMANDS: Dict[str, Command] = {
+    "views": Command(config.ViewsConfig, f"{_PROGRAMS}.views"),
+    "pretrain": Command(config.PretrainConfig, f"{_PROGRAMS}.pretrain", continues=True),
+    "finetune": Command(config.FinetuneConfig, f"{_PROGRAMS}.finetune", continues=True),
+    "distill": Command(config.DistillConfig, f"{_PROGRAMS}.distill", continues=True),
+    "evaluate": Command(config.EvaluateConfig, f"{_PROGRAMS}.evaluate"),
+    "predict": Command(config.PredictConfig, f"{_PROGRAMS}.predict"),
+    "embed": Command(config.EmbedConfig, f"{_PROGRAMS}.embed"),
+    "convert": Command(config.ConvertConfig, f"{_PROGRAMS}.convert"),
+    "export": Command(
+        importlib.import_module(f"{_EXPORT}.config").ExportConfig, f"{_EXPORT}.export"
+    ),
+    "recipes": Command(config.RecipesConfig, f"{_PROGRAMS}.recipes"),
+    "demo": Command(config.DemoConfig, f"{_PROGRAMS}.demo"),
 }
-TRAINING = ("pretrain", "finetune", "distill")
-INTERRUPTED = 130
+_FAILED = 1
+_INTERRUPTED = 128 + signal.SIGINT
+_READER_GONE = 128 + signal.SIGPIPE
+_HELP = ("--help", "-h")
 
 
-def overview() -> str:
-    """Returns the list of commands, a line each."""
-    lines = [
-        "SimCLRv2: pretrain without labels, fine-tune on a few, distill with unlabelled images.",
-        "",
-        "python -m tf_simclrv2 COMMAND --flag=value ...",
-        "",
-    ]
-    lines += [f"  {name:<9} {kind.__doc__.splitlines()[0]}" for name, kind in COMMANDS.items()]
-    lines += ["", "python -m tf_simclrv2 COMMAND --help lists a command's flags.",
-              "python -m export --help tells how to export a run."]  # fmt: skip
-    return "\n".join(lines)
+def overview(called: str) -> str:
+    """Returns the list of commands, a line each.
+
+    Args:
+      called: how the program is called, such as ``simclrv2``.
+    """
+    width = max(map(len, COMMANDS))
+    return "\n".join(
+        [
+            command_line.summary(tf_simclrv2),
+            "",
+            f"{called} COMMAND --flag=value ...",
+            "",
+            *(
+                f"  {name:<{width}}  {command_line.summary(command.config)}"
+                for name, command in COMMANDS.items()
+            ),
+            "",
+            f"{called} COMMAND --help lists a command's flags.",
+            f"{called} --version shows the version.",
+        ]
+    )
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Makes SIGTERM raise KeyboardInterrupt, so that a run ends in order, and takes that back."""
+    # Python lets only the main thread handle signals.
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        # None is a handler that was not set from Python, which Python can't set again.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
 def report_errors(work: Callable[[], None], continues: bool = False) -> int:
@@ -42,46 +99,90 @@ def report_errors(work: Callable[[], None], continues: bool = False) -> int:
 
     Args:
       work: what a command does.
-      continues: whether the same command goes on where it was interrupted.
+      continues: whether the same command continues what was interrupted.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with logs.shown():
+        with _terminated_as_interrupted(), logs.shown(), quiet():
             work()
-    except ConfigError as error:
+    except config.ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return _FAILED
     except KeyboardInterrupt:
         hint = ": the same command continues the run" if continues else ""
         print(f"interrupted{hint}", file=sys.stderr)
-        return INTERRUPTED
+        return _INTERRUPTED
     return 0
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Runs a command.
+def run_command(name: str, arguments: Sequence[str], called: str) -> int:
+    """Runs a command, or prints its help.
+
+    Args:
+      name: the command.
+      arguments: its flags.
+      called: how the command is called, for its help.
+
+    Returns:
+      The exit code, see :func:`main`.
+    """
+    command = COMMANDS[name]
+    if any(flag in arguments for flag in _HELP):
+        print(command_line.help_text(called, command.config))
+        return 0
+
+    def work() -> None:
+        values = command_line.parse(command.config, arguments)
+        # Only now, since it loads TensorFlow: help and misspelt flags need not wait for that.
+        importlib.import_module(command.module).run(values)
+
+    return report_errors(work, command.continues)
+
+
+def main(arguments: Sequence[str], called: str = "python -m tf_simclrv2") -> int:
+    """Runs a command line.
+
+    Signal handlers and logging are afterwards as they were, so that a notebook can call this.
 
     Args:
       arguments: the command and its flags.
+      called: how the program is called, for the help.
 
     Returns:
       The exit code: 0, 1 for an error of the user's, 130 for an interrupted run.
     """
-    if not arguments or arguments[0] in ("--help", "-h", "help"):
-        print(overview())
+    if not arguments or arguments[0] in (*_HELP, "help"):
+        print(overview(called))
         return 0
-    command, flags = arguments[0], arguments[1:]
-    if command not in COMMANDS:
+    name, *flags = arguments
+    if name == "--version":
+        print(f"simclrv2 {tf_simclrv2.__version__}")
+        return 0
+    if name not in COMMANDS:
         names = ", ".join(COMMANDS)
-        print(f"error: {command}: the command must be one of {names}.", file=sys.stderr)
-        return 1
-    if "--help" in flags or "-h" in flags:
-        print(command_line.help_text(f"tf_simclrv2 {command}", COMMANDS[command]))
-        return 0
+        print(f"error: {name}: the command must be one of {names}.", file=sys.stderr)
+        return _FAILED
+    return run_command(name, flags, f"{called} {name}")
 
-    def work():
-        values = command_line.parse(COMMANDS[command], flags)
-        # Only now, since it loads TensorFlow: help and misspelt flags need not wait for that.
-        importlib.import_module(f"tf_simclrv2.programs.{command}").run(values)
 
-    return report_errors(work, continues=command in TRAINING)
+def console(called: str = "simclrv2", command: Optional[str] = None) -> int:
+    """Does what this process was started for: the command line in ``sys.argv``.
+
+    Args:
+      called: how the process was started, for the help.
+      command: the command; None if it is the first argument.
+
+    Returns:
+      The exit code, see :func:`main`; 141 if whoever read the output, such as ``head``, has gone.
+    """
+    arguments = sys.argv[1:]
+    try:
+        if command is None:
+            code = main(arguments, called)
+        else:
+            code = run_command(command, arguments, called)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes stdout once more at its end, which must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _READER_GONE
+    return code

@@ -1,20 +1,24 @@
-"""``predict``: the likeliest classes of image files, by an export."""
+"""``predict``: finds the likeliest classes of image files with an export."""
 
 import csv
+import logging
 import os
-from typing import Any, Dict, List
+from typing import List, Mapping, Sequence
 
 import numpy as np
 
 from tf_simclrv2.config import PredictConfig, refuse
+from tf_simclrv2.config.extras import check_installed
 from tf_simclrv2.programs import command_line
 from tf_simclrv2.programs.exported import ExportedModel
+
+logger = logging.getLogger(__name__)
 
 _RANKED = ("class", "probability")
 
 
-def run(values: Dict[str, Any]) -> None:
-    """Predicts image files and writes a table: a row per image, its ``top_k`` likeliest classes.
+def run(values: Mapping[str, object]) -> None:
+    """Writes a table with the ``top_k`` likeliest classes of each image, one row per image.
 
     Its columns are ``image``, ``class``, ``probability``, ``class_2``, ``probability_2`` and so on.
 
@@ -22,9 +26,12 @@ def run(values: Dict[str, Any]) -> None:
       values: the flags that were given.
 
     Raises:
-      ConfigError: a setting that can't be used, or no image.
+      ConfigError: a setting can't be used, or no image can be read.
     """
     config = command_line.build(PredictConfig, values).prediction
+    writes_parquet = config.output.endswith(".parquet")
+    if writes_parquet:
+        check_installed("pyarrow", "output", config.output)
     model = ExportedModel(config, config.output)
     if model.class_names is None:
         raise refuse("saved_model", config.saved_model, "must be the export of a classifier")
@@ -32,19 +39,19 @@ def run(values: Dict[str, Any]) -> None:
     top_k = min(config.top_k, len(names))
     suffixes = ["", *(f"_{rank}" for rank in range(2, top_k + 1))]
     columns = ["image", *(f"{name}{suffix}" for suffix in suffixes for name in _RANKED)]
-    rows: List[list] = []
+    rows: List[Sequence[object]] = []
     for paths, outputs in model.outputs("predict"):
         best = np.argsort(-outputs["probabilities"], axis=1, kind="stable")[:, :top_k]
         probabilities = np.take_along_axis(outputs["probabilities"], best, axis=1)
         for path, *ranked in zip(paths, names[best].tolist(), probabilities.tolist()):
             rows.append([path, *(value for pair in zip(*ranked) for value in pair)])
-    write = _write_parquet if config.output.endswith(".parquet") else _write_csv
+    write = _write_parquet if writes_parquet else _write_csv
     write(f"{config.output}.tmp", columns, rows)
     os.replace(f"{config.output}.tmp", config.output)
-    print(f"{len(rows)} predictions written to {config.output}")
+    logger.info("%d predictions written to %s", len(rows), config.output)
 
 
-def _write_csv(path: str, columns: List[str], rows: List[list]) -> None:
+def _write_csv(path: str, columns: List[str], rows: List[Sequence[object]]) -> None:
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
@@ -52,8 +59,8 @@ def _write_csv(path: str, columns: List[str], rows: List[list]) -> None:
             writer.writerow(f"{v:.6f}" if isinstance(v, float) else v for v in row)
 
 
-def _write_parquet(path: str, columns: List[str], rows: List[list]) -> None:
-    # Only here, since it takes a while to import.
+def _write_parquet(path: str, columns: List[str], rows: List[Sequence[object]]) -> None:
+    # Imported only here, since it takes a while.
     import pyarrow
     import pyarrow.parquet
 

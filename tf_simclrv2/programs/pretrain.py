@@ -1,23 +1,25 @@
 """``pretrain``: step 1, contrastive pretraining without labels."""
 
 import dataclasses
-from typing import Any, Dict
+import functools
+from typing import Mapping, Optional
 
 from tf_simclrv2.config import PretrainConfig, refuse
-from tf_simclrv2.data.augmentation import ready_for_network
-from tf_simclrv2.data.pipeline import WHOLE, Part, contrastive_batches
-from tf_simclrv2.keras2 import keras, tf
+from tf_simclrv2.data.batches import Views, batches
+from tf_simclrv2.data.stream import Stream
+from tf_simclrv2.keras2 import keras
 from tf_simclrv2.learners.memory import PretrainerWithMemory
 from tf_simclrv2.learners.pretrainer import Pretrainer
-from tf_simclrv2.programs import command_line, training
-from tf_simclrv2.runtime.restoring import build_network
+from tf_simclrv2.learners.steps import build_network
+from tf_simclrv2.programs import command_line
 from tf_simclrv2.runtime.run_directory import RunDirectory
-from tf_simclrv2.runtime.strategy import is_chief
+from tf_simclrv2.runtime.settings import RunSettings
+from tf_simclrv2.runtime.views_picture import DrawViews
+from tf_simclrv2.training.inputs import open_data, open_devices, open_further_images
+from tf_simclrv2.training.job import Job, train
 
-_PAIRS_SHOWN = 16
 
-
-def run(values: Dict[str, Any]) -> None:
+def run(values: Mapping[str, object]) -> None:
     """Pretrains; continues the run if ``model_dir`` holds one.
 
     Args:
@@ -27,73 +29,50 @@ def run(values: Dict[str, Any]) -> None:
       ConfigError: a setting that can't be used.
     """
     config = command_line.build(PretrainConfig, values)
-    strategy = training.begin_devices(config)
-    source, config = training.prepare_data(config)
-    unlabelled = training.open_beside(config)
-    num_examples = training.num_examples(source, config, unlabelled)
-    batch_size = config.optimization.train_batch_size
-    if batch_size > num_examples:
-        raise refuse(
-            "train_batch_size",
-            batch_size,
-            f"must be at most {num_examples}, the images of {source.name} "
-            f"{config.data.train_split}, or an image would be its own negative",
-        )
+    devices = open_devices(config)
+    source, config = open_data(config)
+    further = open_further_images(config.unlabelled, config.data)
+    stream = Stream(
+        source, config.data.train_split, config.run.seed, data=config.data, unlabelled=further
+    )
+    _check_negatives(config, stream)
     if source.num_classes is None:
         contrastive = dataclasses.replace(config.contrastive, lineareval_while_pretraining=False)
         config = dataclasses.replace(config, contrastive=contrastive)
-    directory = RunDirectory(config.run.model_dir, writable=is_chief(strategy))
-    settings = directory.check("pretrain", config, source.class_names)
+    directory = RunDirectory(config.run.model_dir, writable=devices.is_chief)
+    directory.claim(RunSettings("pretrain", config, source.class_names))
 
     keras.utils.set_random_seed(config.run.seed)
-    with strategy.scope():
-        network = build_network(config, source.num_classes)
-        if config.memory.use_memory:
-            learner = PretrainerWithMemory(
-                network,
-                build_network(config, source.num_classes),
-                config.contrastive,
-                config.memory,
-                config.optimization,
-            )
-        else:
-            learner = Pretrainer(network, config.contrastive, config.optimization)
+    with devices.scope():
+        learner = _learner(config, source.num_classes)
+    size, on_device = config.data.resolved_image_size, devices.augments(config.augmentation)
+    views = Views.two(size, config.augmentation, on_device)
+    batches_from = functools.partial(batches, stream, views, config.optimization.train_batch_size)
+    picture = DrawViews(directory, lambda: batches_from(0), config.augmentation)
+    train(
+        Job(
+            directory, devices, learner, source, batches_from, stream.num_examples,
+            shown="contrast_loss", callbacks=[picture],
+        )
+    )  # fmt: skip
 
-    def batches_from(step: int, part: Part = WHOLE) -> tf.data.Dataset:
-        return contrastive_batches(
-            source,
-            config.data,
-            config.augmentation,
+
+def _check_negatives(config: PretrainConfig, stream: Stream) -> None:
+    batch_size, count = config.optimization.train_batch_size, stream.num_examples
+    if batch_size > count:
+        raise refuse(
+            "train_batch_size",
             batch_size,
-            config.run.seed,
-            step,
-            part,
-            unlabelled,
-            training.augments_on_device(config, strategy),
+            f"must be at most {count}, the images of {config.data.dataset} "
+            f"{config.data.train_split}, or an image would be its own negative",
         )
 
-    def begin() -> None:
-        directory.begin(settings)
-        if directory.writable and config.run.mode != "eval":
-            with training.labels_checked(source):
-                batch = next(iter(batches_from(0)))
-            _draw_views(directory, ready_for_network(batch, config.augmentation))
 
-    training.train_and_evaluate(
-        directory,
-        config,
-        strategy,
-        learner,
-        source,
-        batches_from,
-        num_examples,
-        shown="contrast_loss",
-        begin=begin,
+def _learner(config: PretrainConfig, num_classes: Optional[int]) -> Pretrainer:
+    network = build_network(config, num_classes)
+    if not config.memory.use_memory:
+        return Pretrainer(network, config.contrastive, config.optimization)
+    average = build_network(config, num_classes)
+    return PretrainerWithMemory(
+        network, average, config.contrastive, config.memory, config.optimization
     )
-
-
-def _draw_views(directory: RunDirectory, batch: Dict[str, tf.Tensor]) -> None:
-    """Writes pairs of views to TensorBoard, so that people look at what they train on."""
-    pairs = tf.concat([batch["view_1"], batch["view_2"]], axis=2)
-    with tf.summary.create_file_writer(directory.file("events")).as_default():
-        tf.summary.image("views", pairs, step=0, max_outputs=_PAIRS_SHOWN)

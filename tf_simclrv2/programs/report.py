@@ -1,4 +1,4 @@
-"""A table and plots of the demo's runs: accuracy by step of the method, learning curves."""
+"""Writes a table and plots of the demo's runs: accuracy by step of the method, learning curves."""
 
 import os
 from typing import Dict, List, NamedTuple
@@ -10,7 +10,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from tf_simclrv2.runtime.run_directory import RunDirectory, write_whole
+from tf_simclrv2.runtime.run_directory import Result, RunDirectory, write_whole
 
 # Runs of a kind are named kind_SEED.
 KINDS = {
@@ -70,9 +70,9 @@ def write(output: str, seconds: Dict[str, float]) -> str:
         0,
         Row(
             "linear probe while pretraining (all labels)",
-            probe.result()["num_parameters"],
+            _result(probe)["num_parameters"],
             _num_train(probe),
-            [probe.result()["top_1_accuracy"]],
+            [_result(probe)["top_1_accuracy"]],
             seconds["pretrained"],
         ),
     )
@@ -87,8 +87,8 @@ def write(output: str, seconds: Dict[str, float]) -> str:
 
 def _row(kind: str, model: str, runs: Dict[str, RunDirectory], seconds: Dict[str, float]) -> Row:
     names = [name for name in runs if name.rpartition("_")[0] == kind]
-    results = [runs[name].result() for name in names]
-    # A distilled network uses no labels but those of its teacher.
+    results = [_result(runs[name]) for name in names]
+    # A distilled network uses only the labels of its teacher.
     seed = names[0].rpartition("_")[2]
     with open(runs[f"fine_tuned_{seed}"].file("labelled_examples.txt"), encoding="utf-8") as file:
         labels = len(file.readlines())
@@ -99,6 +99,12 @@ def _row(kind: str, model: str, runs: Dict[str, RunDirectory], seconds: Dict[str
         [result["top_1_accuracy"] for result in results],
         float(np.mean([seconds[name] for name in names])),
     )
+
+
+def _result(run: RunDirectory) -> Result:
+    result = run.result()
+    assert result is not None  # The demo evaluates every run.
+    return result
 
 
 def _num_train(run: RunDirectory) -> int:

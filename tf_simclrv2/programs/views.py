@@ -1,18 +1,22 @@
-"""``views``: a picture of images beside their two views, to look at before training."""
+"""``views``: draws a picture of images and their two views, to look at before training."""
 
-import itertools
+import logging
 import os
-from typing import Any, Dict
+from typing import Mapping
 
 import numpy as np
 from PIL import Image
 
 from tf_simclrv2.config import ViewsConfig, refuse
-from tf_simclrv2.data.augmentation import resize
-from tf_simclrv2.data.pipeline import contrastive_batches, drawn_examples
-from tf_simclrv2.data.sources import decode, open_source
+from tf_simclrv2.data.batches import Views, batches
+from tf_simclrv2.data.images import decode, read
+from tf_simclrv2.data.sources import open_source
+from tf_simclrv2.data.stream import Stream
+from tf_simclrv2.data.views import resize
 from tf_simclrv2.keras2 import tf
 from tf_simclrv2.programs import command_line
+
+logger = logging.getLogger(__name__)
 
 # Pixels between pictures, and the size up to which small ones are enlarged.
 _GAP = 4
@@ -20,14 +24,14 @@ _SHOWN_SIZE = 96
 _PAIRS_IN_A_ROW = 4
 
 
-def run(values: Dict[str, Any]) -> None:
-    """Draws the grid.
+def run(values: Mapping[str, object]) -> None:
+    """Draws the picture.
 
     Args:
       values: the flags that were given.
 
     Raises:
-      ConfigError: a setting that can't be used.
+      ConfigError: a setting can't be used.
     """
     config = command_line.build(ViewsConfig, values)
     wanted, size = config.views, config.data.resolved_image_size
@@ -36,18 +40,21 @@ def run(values: Dict[str, Any]) -> None:
         raise refuse("output", wanted.output, f"the directory {folder} must exist")
     source = open_source(config.data)
     source.check_split(config.data.train_split, "train_split")
-    arguments = (source, config.data, config.augmentation, 1, wanted.seed)
-    # One by one, so that they are those of a run's first batch, whatever its size.
-    batches = itertools.islice(contrastive_batches(*arguments), wanted.num_images)
-    examples = itertools.islice(drawn_examples(source, config.data, wanted.seed), wanted.num_images)
+    stream = Stream(source, config.data.train_split, wanted.seed, data=config.data)
+    # In batches of one, so that they are the images of a run's first batch of any size.
+    pairs = batches(stream, Views.two(size, config.augmentation), batch_size=1)
+    shown = tf.data.Dataset.zip((pairs, stream.examples().map(read)))
     cells = []
-    for batch, example in zip(batches, examples):
+    for batch, example in shown.take(wanted.num_images):
         image = tf.saturate_cast(tf.round(resize(decode(example["image"]), size)), tf.uint8)
         cells.append(np.stack([image, batch["view_1"][0], batch["view_2"][0]]))
     Image.fromarray(grid(np.stack(cells))).save(wanted.output)
-    print(
-        f"{wanted.output}: {len(cells)} images of {source.name} {config.data.train_split}, each "
-        "with its two views to the right"
+    logger.info(
+        "%s: %d images of %s %s, each with its two views to the right",
+        wanted.output,
+        len(cells),
+        source.name,
+        config.data.train_split,
     )
 
 

@@ -1,1 +1,1 @@
-"""What surrounds training: the run directory and the callbacks of ``fit``."""
+"""What surrounds training: run directories, checkpoints, devices and the callbacks of ``fit``."""

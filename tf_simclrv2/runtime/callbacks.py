@@ -19,38 +19,45 @@ _SECONDS_BETWEEN_LINES = 10.0
 class Progress(keras.callbacks.Callback):
     """A progress bar over all steps of the run, with the time that is left.
 
+    tqdm's own callback for Keras does not replace it: it counts the calls, of which there is one
+    for several steps with ``steps_per_execution``, shows every metric, can't start at the step
+    where the run continues, and leaves its bar open when training is interrupted.
+
     Args:
       name: what is being done.
       start_step: steps done before.
       total_steps: steps of the whole run.
-      shown: metric to show behind the bar.
+      shown: metric to show after the bar.
     """
 
     def __init__(self, name: str, start_step: int, total_steps: int, shown: str):
         super().__init__()
-        self._bar_arguments = {
-            "desc": name,
-            "initial": start_step,
-            "total": total_steps,
-            "unit": "step",
-            "mininterval": 0.2 if sys.stderr.isatty() else _SECONDS_BETWEEN_LINES,
-            "dynamic_ncols": True,
-        }
+        self._name = name
+        self._start_step = start_step
+        self._total_steps = total_steps
         self._shown = shown
-        self._bar = None
+        self._bar: Optional[tqdm] = None
 
     def on_train_begin(self, logs: Optional[Logs] = None) -> None:
-        self._bar = tqdm(**self._bar_arguments)
+        self._bar = tqdm(
+            desc=self._name,
+            initial=self._start_step,
+            total=self._total_steps,
+            unit="step",
+            mininterval=0.2 if sys.stderr.isatty() else _SECONDS_BETWEEN_LINES,
+            dynamic_ncols=True,
+        )
 
-    def on_train_batch_end(self, batch: int, logs: Optional[Logs] = None) -> None:
-        self._bar.set_postfix({self._shown: f"{logs[self._shown]:.3f}"}, refresh=False)
-        self._bar.update(self._bar_arguments["initial"] + batch + 1 - self._bar.n)
+    def on_train_batch_end(self, batch: int, logs: Logs) -> None:
+        if self._bar is not None:
+            self._bar.set_postfix({self._shown: f"{logs[self._shown]:.3f}"}, refresh=False)
+            self._bar.update(self._start_step + batch + 1 - self._bar.n)
 
     def on_train_end(self, logs: Optional[Logs] = None) -> None:
         self.close()
 
     def close(self) -> None:
-        """Ends the bar's line; what is printed next, an error perhaps, begins on its own."""
+        """Ends the bar's line, so that the next message, perhaps an error, starts on a new one."""
         if self._bar is not None:
             self._bar.close()
 
@@ -61,8 +68,8 @@ class LogMetrics(keras.callbacks.Callback):
     Args:
       run: where to write.
       every_steps: steps between rows; the last step has one too.
-      schedule: the learning rate; tells how many steps the whole run has.
-      batch_size: images in a batch, for the throughput.
+      schedule: the learning rate, and the number of steps of the whole run.
+      batch_size: images in a batch, for the column ``images_per_second``.
       steps_per_epoch: steps in an epoch, for the column ``epoch``.
     """
 
@@ -84,21 +91,21 @@ class LogMetrics(keras.callbacks.Callback):
     def on_train_begin(self, logs: Optional[Logs] = None) -> None:
         self._start = self._step = int(self.model.optimizer.iterations.numpy())
         if self._run.writable:
-            self._run.drop_metrics_after(self._step)
+            self._run.table.drop_after(self._step)
             self._writer = tf.summary.create_file_writer(self._run.file("events"))
         self._restart_clock()
 
     def _restart_clock(self) -> None:
         self._since, self._since_step = time.monotonic(), self._step
 
-    def on_train_batch_end(self, batch: int, logs: Optional[Logs] = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Logs) -> None:
         step = self._start + batch + 1
         if self._is_due(step):
             self._log(step, logs)
         self._step = step
 
     def on_train_end(self, logs: Optional[Logs] = None) -> None:
-        # An interrupt may come between a step and the callbacks that belong to it.
+        # Training may have been interrupted between a step and its callbacks.
         step = int(self.model.optimizer.iterations.numpy())
         if self._is_due(step):
             self._log(step, {mean.name: float(mean.result()) for mean in self.model.metrics})
@@ -127,7 +134,7 @@ class LogMetrics(keras.callbacks.Callback):
         self._restart_clock()
 
     def _write(self, step: int, values: Logs) -> None:
-        self._run.append_metrics(step, values)
+        self._run.table.append(step, values)
         with self._writer.as_default():
             for name, value in values.items():
                 tf.summary.scalar(name, value, step=step)
@@ -135,12 +142,12 @@ class LogMetrics(keras.callbacks.Callback):
 
 
 class SaveCheckpoints(keras.callbacks.Callback):
-    """Saves a checkpoint every so many steps and at the end of training, also an interrupted one.
+    """Saves a checkpoint every so many steps, and when training ends or is interrupted.
 
     Args:
       manager: saves the checkpoints.
       every_steps: steps between checkpoints.
-      is_saved: whether training starts from a checkpoint, which need not be saved again.
+      is_saved: whether training starts from a checkpoint, so that none is saved before a step.
     """
 
     def __init__(self, manager: tf.train.CheckpointManager, every_steps: int, is_saved: bool):
@@ -153,13 +160,13 @@ class SaveCheckpoints(keras.callbacks.Callback):
         self._start = self._step = int(self.model.optimizer.iterations.numpy())
         self._saved_step = self._start if self._is_saved else None
 
-    def on_train_batch_end(self, batch: int, logs: Optional[Logs] = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Logs) -> None:
         before, self._step = self._step, self._start + batch + 1
         if self._step // self._every_steps > before // self._every_steps:
             self._save()
 
     def on_train_end(self, logs: Optional[Logs] = None) -> None:
-        # An interrupt may come between a step and the callbacks that belong to it.
+        # Training may have been interrupted between a step and its callbacks.
         self._step = int(self.model.optimizer.iterations.numpy())
         self._save()
 

@@ -1,64 +1,24 @@
 """A run directory that explains itself: settings, checkpoints, metrics, result, environment."""
 
-import csv
-import dataclasses
-import glob
-import io
 import json
 import os
 import platform
-import re
 import shlex
 import sys
 import tempfile
-from typing import Any, Dict, List, Optional, Sequence, Type, TypeVar
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from tf_simclrv2 import __version__
-from tf_simclrv2.config import (
-    ConfigError,
-    DistillConfig,
-    FinetuneConfig,
-    PretrainConfig,
-    refuse,
-)
+from tf_simclrv2.config import TrainingConfig, refuse
 from tf_simclrv2.keras2 import keras, tf
+from tf_simclrv2.learners.steps import STEPS
+from tf_simclrv2.runtime.checkpoint_folder import checkpoint_manager, newest_checkpoint
+from tf_simclrv2.runtime.files import write_whole
+from tf_simclrv2.runtime.metrics_table import MetricsTable
+from tf_simclrv2.runtime.settings import Converted, RunSettings
 
-STEPS_OF_METHOD = {
-    "pretrain": PretrainConfig,
-    "finetune": FinetuneConfig,
-    "distill": DistillConfig,
-}
-_PREFIX = "ckpt"
-T = TypeVar("T")
-
-
-def config_to_dict(config: Any) -> Dict[str, Dict[str, Any]]:
-    """Returns a config's sections as nested dicts of plain values."""
-    return dataclasses.asdict(config)
-
-
-def config_from_dict(config_class: Type[T], sections: Dict[str, Dict[str, Any]]) -> T:
-    """The inverse of :func:`config_to_dict`.
-
-    Raises:
-      ConfigError: there is no such section, field or value.
-    """
-    fields = {field.name: field.type for field in dataclasses.fields(config_class)}
-    unknown = sections.keys() - fields
-    for name in fields:
-        known = {field.name for field in dataclasses.fields(fields[name])}
-        unknown |= {f"{name}.{field}" for field in sections.get(name, {}).keys() - known}
-    if unknown:
-        raise ConfigError(f"there is no setting {' or '.join(sorted(unknown))}")
-    return config_class(**{name: fields[name](**sections.get(name, {})) for name in fields})
-
-
-def write_whole(path: str, text: str) -> None:
-    """Writes a file under a temporary name and moves it into place, so that it is never half."""
-    temporary = f"{path}.tmp"
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
-    os.replace(temporary, path)
+# An evaluation's numbers, and which data and weights they are of. Any, since JSON has no types.
+Result = Mapping[str, Any]
 
 
 class RunDirectory:
@@ -70,13 +30,17 @@ class RunDirectory:
 
     Args:
       path: the directory; it need not exist yet.
-      writable: False for all processes but one of those that share a run; they write nothing.
+      writable: False for all but one of the processes that share a run; they write nothing.
+
+    Attributes:
+      table: the rows of ``metrics.csv``.
     """
 
     def __init__(self, path: str, writable: bool = True):
         self.path = os.path.expanduser(path)
         self.writable = writable
-        self._has_warned = False
+        self.table = MetricsTable(self.file("metrics.csv"))
+        self._settings: Optional[RunSettings] = None
 
     def file(self, *names: str) -> str:
         """Returns the path of a file in the run directory."""
@@ -87,50 +51,62 @@ class RunDirectory:
         """Whether a run was begun here."""
         return os.path.isfile(self.file("config.json"))
 
-    def check(
-        self,
-        step_of_method: str,
-        config: Any,
-        class_names: Optional[List[str]],
-        class_names_known: bool = True,
-        converted: Optional[Dict[str, Any]] = None,
-    ) -> Dict[str, Any]:
-        """Checks that a run can begin here, or that the run here has the same settings.
-
-        Args:
-          step_of_method: pretrain, finetune or distill.
-          config: the run's config.
-          class_names: names of the classes; None without labels.
-          class_names_known: False if they are mere numbers, since nobody told their names.
-          converted: what the weights were converted from; None if they were trained here.
-
-        Returns:
-          The content for ``config.json``, which :meth:`begin` writes.
+    @property
+    def settings(self) -> RunSettings:
+        """The run's settings: those of :meth:`claim`, else those of config.json, read once.
 
         Raises:
-          ConfigError: another run is here; the message names the fields that differ.
+          ConfigError: config.json can't be read.
         """
-        content = {
-            "step": step_of_method,
-            "class_names": class_names,
-            "config": config_to_dict(config),
-        }
-        if not class_names_known:
-            content["class_names_known"] = False
-        if converted is not None:
-            content["converted"] = converted
+        if self._settings is None:
+            self._settings = RunSettings.read(self.file("config.json"))
+        return self._settings
+
+    @property
+    def config(self) -> TrainingConfig:
+        """The run's config."""
+        return self.settings.config
+
+    @property
+    def step_of_method(self) -> str:
+        """Which step of the method the run is: pretrain, finetune or distill."""
+        return self.settings.step_of_method
+
+    @property
+    def class_names(self) -> Optional[List[str]]:
+        """Names of the classes that the run knows; None without labels."""
+        return self.settings.class_names
+
+    @property
+    def converted(self) -> Optional[Converted]:
+        """What the weights were converted from, or None if they were trained here."""
+        return self.settings.converted
+
+    def claim(self, settings: RunSettings) -> None:
+        """Checks that a run with these settings can begin or continue here; writes nothing.
+
+        Args:
+          settings: of the run; :meth:`begin` writes them.
+
+        Raises:
+          ConfigError: another run, or something else, is here; the message says what differs.
+        """
         if self.exists:
-            self._check_same(content, config)
-            before = self._read()
-            for name in ("class_names_known", "converted"):
-                if name in before:
-                    content.setdefault(name, before[name])
+            before = RunSettings.read(self.file("config.json"))
+            settings = before.continued_by(settings, self.path)
         elif self.writable:
             self.check_empty("must be a new or empty directory or one that holds a run")
-        return content
+        self._settings = settings
 
-    def begin(self, content: Dict[str, Any]) -> None:
-        """Writes the run's settings, as :meth:`check` returned them, and its environment.
+    def check_empty(self, allowed: str) -> None:
+        """Raises ConfigError, which says what is ``allowed``, if anything is here already."""
+        if os.path.exists(self.path) and not os.path.isdir(self.path):
+            raise refuse("model_dir", self.path, "is a file, but must be a directory")
+        if os.path.isdir(self.path) and os.listdir(self.path):
+            raise refuse("model_dir", self.path, allowed)
+
+    def begin(self) -> None:
+        """Writes the settings of :meth:`claim`, and the environment.
 
         Raises:
           ConfigError: the directory can't be written.
@@ -148,126 +124,18 @@ class RunDirectory:
         }
         try:
             os.makedirs(self.path, exist_ok=True)
-            write_whole(self.file("config.json"), json.dumps(content, indent=2) + "\n")
+            self.settings.write(self.file("config.json"))
             write_whole(self.file("environment.json"), json.dumps(environment, indent=2) + "\n")
         except OSError as error:
             raise refuse("model_dir", self.path, f"can't be written ({error.strerror})") from error
 
-    def check_empty(self, allowed: str) -> None:
-        """Raises ConfigError, which tells what is ``allowed``, if anything is here already."""
-        if os.path.exists(self.path) and not os.path.isdir(self.path):
-            raise refuse("model_dir", self.path, "is a file, but must be a directory")
-        if os.path.isdir(self.path) and os.listdir(self.path):
-            raise refuse("model_dir", self.path, allowed)
-
-    def _check_same(self, content: dict, config: Any) -> None:
-        before = self._read()
-        if before["step"] != content["step"]:
-            raise refuse(
-                "model_dir",
-                self.path,
-                f"holds a {before['step']} run, so {content['step']} needs another directory",
-            )
-        differing = []
-        config_before = self.config
-        for section in dataclasses.fields(config):
-            sections = getattr(config_before, section.name), getattr(config, section.name)
-            for field in dataclasses.fields(sections[0]):
-                was, now = (getattr(each, field.name) for each in sections)
-                same = _same_path(was, now) if field.metadata["is_path"] else was == now
-                if not same and not field.metadata["may_change"]:
-                    differing.append(f"{field.name} was {was} and is now {now}")
-        if before["class_names"] != content["class_names"]:
-            differing.append("the classes of the data differ")
-        if differing:
-            raise refuse(
-                "model_dir",
-                self.path,
-                f"holds a run with other settings ({'; '.join(differing)}), so it must be "
-                "continued with the same ones or started in another directory",
-            )
-
-    def _read(self) -> dict:
-        try:
-            with open(self.file("config.json"), encoding="utf-8") as file:
-                content = json.load(file)
-            content["step"], content["class_names"], content["config"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ConfigError(
-                f"{self.file('config.json')}: it must be a run's readable config.json "
-                f"({type(error).__name__}: {error})."
-            ) from error
-        return content
-
-    @property
-    def step_of_method(self) -> str:
-        """Which step of the method the run is: pretrain, finetune or distill."""
-        return self._read()["step"]
-
-    @property
-    def class_names(self) -> Optional[List[str]]:
-        """Names of the classes that the run knows; None without labels."""
-        return self._read()["class_names"]
-
-    @property
-    def class_names_known(self) -> bool:
-        """Whether ``class_names`` are names, not mere numbers since nobody told their names."""
-        return self._read().get("class_names_known", True)
-
-    def knows_classes(self, class_names: Optional[List[str]]) -> bool:
-        """Whether a data set's classes are the run's: by name, or by number without names."""
-        if self.class_names_known or class_names is None:
-            return class_names == self.class_names
-        return len(class_names) == len(self.class_names)
-
-    @property
-    def converted(self) -> Optional[Dict[str, Any]]:
-        """What the weights were converted from: ``google_checkpoint``, ``kernel_scale``; or None.
-
-        See :func:`tf_simclrv2.interop.checkpoints.kernel_scale`.
-        """
-        return self._read().get("converted")
-
-    @property
-    def config(self) -> Any:
-        """The run's config."""
-        content = self._read()
-        try:
-            return config_from_dict(STEPS_OF_METHOD[content["step"]], content["config"])
-        except ConfigError as error:
-            raise ConfigError(f"{self.file('config.json')}: {str(error).rstrip('.')}.") from error
-
     def latest_checkpoint(self) -> Optional[str]:
-        """The path of the newest checkpoint that is whole, or None if none was saved yet.
+        """The path of the newest complete checkpoint, or None if none was saved yet.
 
         Raises:
-          ConfigError: checkpoints were saved, but none is whole.
+          ConfigError: checkpoints were saved, but none is complete.
         """
-        folder = self.file("checkpoints")
-        state = tf.train.get_checkpoint_state(folder)
-        # Once it names a checkpoint, that was written to its end.
-        if state is not None and _is_whole(state.model_checkpoint_path):
-            return state.model_checkpoint_path
-        names = os.listdir(folder) if os.path.isdir(folder) else []
-        found = [re.fullmatch(rf"{_PREFIX}-(\d+)\.(index|data-.*)", name) for name in names]
-        steps = sorted({int(match[1]) for match in found if match}, reverse=True)
-        if state is None and not steps:
-            return None
-        paths = [os.path.join(folder, f"{_PREFIX}-{step}") for step in steps]
-        newest = next((path for path in paths if _is_whole(path)), None)
-        if newest is None:
-            raise ConfigError(
-                f"{folder}: files of its checkpoints are missing, so that none can be used; "
-                "remove the directory if the run is to begin anew."
-            )
-        if self.writable and not self._has_warned:
-            self._has_warned = True
-            print(
-                f"warning: {folder}: the files of its newest checkpoint are missing, so "
-                f"{os.path.basename(newest)} is taken",
-                file=sys.stderr,
-            )
-        return newest
+        return newest_checkpoint(self.file("checkpoints"), warn=self.writable)
 
     def checkpoint_manager(
         self, checkpoint: tf.train.Checkpoint, keep: int
@@ -275,52 +143,30 @@ class RunDirectory:
         """Returns a manager that keeps the newest ``keep`` checkpoints.
 
         Saving reads variables that are spread over processes, so that all must take part; those
-        that may not write here save to a directory of their own, which goes when they end.
+        that may not write here save to a temporary directory, which is removed when they end.
         """
-        directory = self.file("checkpoints")
+        folder = self.file("checkpoints")
         if not self.writable:
             self._scratch = tempfile.TemporaryDirectory()
-            directory = self._scratch.name
-        return tf.train.CheckpointManager(
-            checkpoint, directory, max_to_keep=keep, checkpoint_name=_PREFIX
-        )
-
-    def drop_metrics_after(self, step: int) -> None:
-        """Drops the rows of ``metrics.csv`` that an interrupted run left after ``step``."""
-        rows = self.metrics()
-        kept = [row for row in rows if int(row["step"]) <= step]
-        if len(kept) < len(rows):
-            lines = io.StringIO()
-            writer = csv.DictWriter(lines, list(rows[0]), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(kept)
-            write_whole(self.file("metrics.csv"), lines.getvalue())
-
-    def append_metrics(self, step: int, values: Dict[str, float]) -> None:
-        """Adds a row to ``metrics.csv``, with ``step`` and ``values`` as its columns."""
-        path = self.file("metrics.csv")
-        row = {"step": step, **{name: f"{value:.6g}" for name, value in values.items()}}
-        is_new = not os.path.exists(path)
-        with open(path, "a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(row), lineterminator="\n")
-            if is_new:
-                writer.writeheader()
-            writer.writerow(row)
+            folder = self._scratch.name
+        return checkpoint_manager(folder, checkpoint, keep)
 
     def metrics(self) -> List[Dict[str, str]]:
         """The rows of ``metrics.csv``, oldest first."""
-        if not os.path.exists(self.file("metrics.csv")):
-            return []
-        with open(self.file("metrics.csv"), newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+        return self.table.rows()
 
-    def write_result(self, result: Dict[str, Any]) -> None:
+    def write_labelled(self, class_of: Dict[str, str]) -> None:
+        """Writes ``labelled_examples.txt``: the labelled examples' ids and class names."""
+        if self.writable:
+            lines = (f"{example}\t{name}\n" for example, name in class_of.items())
+            write_whole(self.file("labelled_examples.txt"), "".join(lines))
+
+    def write_result(self, result: Result) -> None:
         """Writes ``result.json``."""
-        if not self.writable:
-            return
-        write_whole(self.file("result.json"), json.dumps(result, indent=2) + "\n")
+        if self.writable:
+            write_whole(self.file("result.json"), json.dumps(result, indent=2) + "\n")
 
-    def result(self) -> Optional[Dict[str, Any]]:
+    def result(self) -> Optional[Result]:
         """The content of ``result.json``, or None before an evaluation."""
         if not os.path.exists(self.file("result.json")):
             return None
@@ -328,35 +174,21 @@ class RunDirectory:
             return json.load(file)
 
 
-def _same_path(path: Optional[str], other: Optional[str]) -> bool:
-    """Whether two paths, either of which may be None, are spellings of the same."""
-    if path is None or other is None:
-        return path == other
-    path, other = (os.path.abspath(os.path.expanduser(each)) for each in (path, other))
-    return path == other
-
-
-def _is_whole(checkpoint: str) -> bool:
-    """Whether all of a checkpoint's files are there."""
-    shards = glob.glob(f"{glob.escape(checkpoint)}.data-?????-of-?????")
-    has_all_shards = bool(shards) and len(shards) == int(shards[0][-5:])
-    return has_all_shards and os.path.isfile(f"{checkpoint}.index")
-
-
 def open_run(
-    path: str, flag: str, steps_of_method: Sequence[str] = tuple(STEPS_OF_METHOD)
+    path: str, flag: str, steps_of_method: Sequence[str] = tuple(STEPS), writable: bool = True
 ) -> RunDirectory:
     """Opens a finished or interrupted run.
 
     Args:
       path: the run directory.
       flag: the flag that named it, for the error.
-      steps_of_method: which kinds of run will do.
+      steps_of_method: which kinds of run are accepted.
+      writable: see :class:`RunDirectory`.
 
     Raises:
-      ConfigError: it is not a run, not of these kinds, or has no checkpoint.
+      ConfigError: it is not a run, or not of these kinds.
     """
-    run = RunDirectory(path)
+    run = RunDirectory(path, writable)
     if not os.path.isdir(run.path):
         raise refuse(flag, path, "must be an existing run directory")
     if not run.exists:
@@ -364,6 +196,4 @@ def open_run(
     if run.step_of_method not in steps_of_method:
         allowed = " or ".join(steps_of_method)
         raise refuse(flag, path, f"holds a {run.step_of_method} run, but must hold {allowed}")
-    if run.latest_checkpoint() is None:
-        raise refuse(flag, path, "holds no checkpoint; the run must have saved at least one")
     return run

@@ -1,22 +1,13 @@
-"""Which devices compute, how batches are spread over them, and how a step is compiled."""
+"""Opening the strategy that a config asks for: devices of this machine, workers, a TPU."""
 
 import contextlib
 import functools
 import json
 import os
-from typing import Callable, Optional, Tuple
+from typing import List, Tuple
 
-from tf_simclrv2.config import ComputeConfig, ConfigError, DevicesConfig, refuse
-from tf_simclrv2.data.pipeline import WHOLE, Part
-from tf_simclrv2.keras2 import keras, start_xla, tf
-
-# On a TPU each return to the host stops the device; on CPU and GPU it costs next to nothing.
-TPU_STEPS_PER_EXECUTION = 50
-# What TensorFlow's classes are called inside and what people call them.
-_NAMES = {
-    "_DefaultDistributionStrategy": "one device",
-    "CollectiveAllReduceStrategy": "MultiWorkerMirroredStrategy",
-}
+from tf_simclrv2.config import ComputeConfig, ConfigError, refuse
+from tf_simclrv2.keras2 import keras, tf
 
 
 def open_strategy(devices: ComputeConfig) -> tf.distribute.Strategy:
@@ -83,7 +74,7 @@ def _num_workers() -> int:
     return int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))
 
 
-def _local_devices(devices: ComputeConfig) -> list:
+def _local_devices(devices: ComputeConfig) -> List[str]:
     if not devices.virtual_devices:
         gpus = tf.config.list_logical_devices("GPU")
         if not gpus:
@@ -159,110 +150,3 @@ def _tpu(devices: ComputeConfig) -> tf.distribute.Strategy:
             f"no TPU answers ({type(error).__name__}: {str(error).splitlines()[0][:200]})",
         ) from error
     return tf.distribute.TPUStrategy(resolver)
-
-
-def has_workers(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process is one of several that compute together."""
-    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
-
-
-def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process is the one that writes the run directory."""
-    if not has_workers(strategy):
-        return True
-    resolver = strategy.cluster_resolver
-    if "chief" in resolver.cluster_spec().jobs:
-        return resolver.task_type == "chief"
-    return resolver.task_id == 0
-
-
-def check_batch(strategy: tf.distribute.Strategy, batch_size: int, parts: int = 1) -> None:
-    """Refuses a batch that replicas can't have equal parts of, or that they would have to split.
-
-    Args:
-      strategy: what computes.
-      batch_size: the global batch.
-      parts: parts into which the batch is split, one after the other.
-
-    Raises:
-      ConfigError: it can't be shared.
-    """
-    replicas = strategy.num_replicas_in_sync
-    if batch_size % replicas:
-        raise refuse("train_batch_size", batch_size, f"must be a multiple of {replicas} replicas")
-    if parts > 1 and replicas > 1:
-        # Batch norm's exchanges of two parts would meet each other.
-        raise refuse("gradient_accumulation_steps", parts, f"must be 1 with {replicas} replicas")
-
-
-def describe(strategy: tf.distribute.Strategy, batch_size: Optional[int] = None) -> str:
-    """What computes, in a line, with the global and the per-replica batch."""
-    replicas = strategy.num_replicas_in_sync
-    kind = type(strategy).__name__
-    kind = _NAMES.get(kind, kind)
-    line = f"{kind}, {replicas} replica{'s' if replicas > 1 else ''}"
-    if batch_size is not None:
-        line += f", batch {batch_size} ({-(-batch_size // replicas)} per replica)"
-    return line
-
-
-def distribute(
-    strategy: tf.distribute.Strategy, batches_of: Callable[[Part], tf.data.Dataset]
-) -> tf.data.Dataset:
-    """Spreads batches over replicas, so that together they have the batches of a single one.
-
-    Args:
-      strategy: what computes.
-      batches_of: the batches of one part of the replicas.
-
-    Returns:
-      An iterable of batches, for ``fit`` or ``strategy.run``.
-    """
-    if strategy.num_replicas_in_sync == 1:
-        return batches_of(WHOLE)
-    return strategy.distribute_datasets_from_function(
-        lambda context: batches_of(
-            Part(
-                context.input_pipeline_id,
-                context.num_input_pipelines,
-                context.num_replicas_in_sync,
-            )
-        )
-    )
-
-
-def has_accelerator(strategy: tf.distribute.Strategy) -> bool:
-    """Whether GPUs or TPUs compute."""
-    is_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
-    return is_tpu or bool(tf.config.list_physical_devices("GPU"))
-
-
-def jit_compile(devices: ComputeConfig, strategy: tf.distribute.Strategy) -> bool:
-    """Whether to compile steps with XLA.
-
-    Raises:
-      ConfigError: XLA is asked for where its programs can't talk to other replicas.
-    """
-    # A TPU compiles everything by itself.
-    if isinstance(strategy, tf.distribute.TPUStrategy):
-        return False
-    single = strategy.num_replicas_in_sync == 1
-    if devices.jit_compile == "true" and not single:
-        raise refuse(
-            "jit_compile",
-            "true",
-            f"must be auto or false with {strategy.num_replicas_in_sync} replicas, since XLA can't "
-            "compile their exchange outside of TPUs",
-        )
-    compiles = devices.jit_compile == "true"
-    if devices.jit_compile == "auto":
-        compiles = single and has_accelerator(strategy)
-    if compiles:
-        start_xla()
-    return compiles
-
-
-def steps_per_execution(devices: DevicesConfig, strategy: tf.distribute.Strategy) -> int:
-    """Steps between returns to the host."""
-    is_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
-    return devices.steps_per_execution or (TPU_STEPS_PER_EXECUTION if is_tpu else 1)

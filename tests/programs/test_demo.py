@@ -1,0 +1,45 @@
+"""The demo's commands are ones that exist, with flags that they take."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tf_simclrv2.programs import command_line, demo, report
+from tf_simclrv2.programs.main import COMMANDS
+
+
+@pytest.fixture
+def commands(monkeypatch, tmp_path):
+    """The command lines of the demo, which is run elsewhere and without doing them."""
+    done = []
+
+    def note(arguments):
+        done.append(arguments)
+        return subprocess.CompletedProcess(arguments, 0)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(demo.subprocess, "run", note)
+    monkeypatch.setattr(demo, "_predict", lambda output: None)
+    monkeypatch.setattr(report, "write", lambda output, seconds: "the table")
+    demo.run({"output_dir": "out", "label_seeds": "0,3"})
+    return done
+
+
+def test_the_demo_runs_the_whole_method_from_any_directory(commands):
+    names = [arguments[3] for arguments in commands]
+    per_seed = ["finetune", "finetune", "distill", "distill"]
+    assert names == ["pretrain", *per_seed, *per_seed, "export"]
+    for python, module_flag, module, name, *flags in commands:
+        assert (python, module_flag, module) == (sys.executable, "-m", "tf_simclrv2")
+        kind = COMMANDS[name].config
+        assert isinstance(command_line.build(kind, command_line.parse(kind, flags)), kind)
+
+
+def test_the_demo_refuses_a_directory_with_other_files(command, tmp_path):
+    (tmp_path / "thesis.tex").write_text("mine")
+    outcome = command("demo", f"--output_dir={tmp_path}")
+    assert outcome.code == 1
+    assert outcome.err == (
+        f"error: --output_dir={tmp_path}: must be new, empty or an earlier demo's.\n"
+    )

@@ -1,0 +1,192 @@
+"""One checkpoint of a run, and the way from it back to a network."""
+
+import contextlib
+import dataclasses
+import os
+from typing import Callable, Iterator, Optional, Sequence
+
+from tf_simclrv2.config import ConfigError, refuse
+from tf_simclrv2.keras2 import READ_ERRORS, tf
+from tf_simclrv2.learners.steps import STEPS
+from tf_simclrv2.networks.network import Network
+from tf_simclrv2.runtime.run_directory import RunDirectory, open_run
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that was resolved once, so that its weights and its step belong together.
+
+    A run that trains on may save newer checkpoints meanwhile; they don't change this one.
+
+    Attributes:
+      run: the run that saved it.
+      path: of the checkpoint, as TensorFlow names it, without a suffix.
+      step: training steps before it was saved.
+    """
+
+    run: RunDirectory
+    path: str
+    step: int
+
+    @classmethod
+    def open(
+        cls,
+        path: str,
+        flag: str,
+        steps_of_method: Sequence[str] = tuple(STEPS),
+        writable: bool = True,
+    ) -> "Checkpoint":
+        """Opens the newest checkpoint of a run, or the one that ``path`` names.
+
+        Args:
+          path: a run directory, or a checkpoint in one.
+          flag: the flag that named it, for the error.
+          steps_of_method: which kinds of run are accepted.
+          writable: whether the run may be written, see :class:`RunDirectory`.
+
+        Raises:
+          ConfigError: it is not such a run, it has no checkpoint, or the checkpoint is damaged.
+        """
+        named = os.path.isfile(f"{path}.index")
+        directory = os.path.dirname(os.path.dirname(os.path.abspath(path))) if named else path
+        run = open_run(directory, flag, steps_of_method, writable)
+        checkpoint = path if named else run.latest_checkpoint()
+        if checkpoint is None:
+            raise refuse(flag, path, "holds no checkpoint; the run must have saved at least one")
+        return cls(run, checkpoint, saved_step(checkpoint))
+
+    def restore_network(self, use_ema_weights: bool = False) -> Network:
+        """Rebuilds the run's network with the checkpoint's weights.
+
+        Args:
+          use_ema_weights: take the weights of the memory network, see :meth:`check_memory`.
+
+        Raises:
+          ConfigError: the checkpoint doesn't fit.
+        """
+        config, names = self.run.config, self.run.class_names
+        step = STEPS[self.run.step_of_method]
+        network = step.declare_network(config, None if names is None else len(names))
+        # Variables that don't exist yet take their values one by one when they are created; those
+        # that do would take theirs from a second copy of all of them in memory.
+        size = config.data.resolved_image_size
+        self._restore(network, use_ema_weights, create=lambda: network.build_for(size))
+        return network
+
+    def restore_pretrained(self, network: Network, use_ema_weights: bool = False) -> None:
+        """Loads the encoder and as many projection layers as ``network`` uses.
+
+        Args:
+          network: the network to fine-tune.
+          use_ema_weights: take the weights of the memory network, see :meth:`check_memory`.
+
+        Raises:
+          ConfigError: the checkpoint doesn't fit.
+        """
+        parts = tf.train.Checkpoint(
+            encoder=network.encoder, projection_head=network.projection_head
+        )
+        self._restore(parts, use_ema_weights)
+
+    def check_memory(self) -> None:
+        """Refuses ``use_ema_weights`` unless the run has a memory network.
+
+        Raises:
+          ConfigError: it has none.
+        """
+        memory = getattr(self.run.config, "memory", None)
+        if memory is None or not memory.use_memory:
+            raise refuse(
+                "use_ema_weights",
+                True,
+                f"{self.run.path} must hold a pretraining run with --use_memory, but holds none",
+            )
+
+    def _restore(
+        self,
+        network: tf.__internal__.tracking.Trackable,
+        use_ema_weights: bool,
+        create: Callable[[], object] = lambda: None,
+    ) -> None:
+        parts = tf.train.Checkpoint(network=network)
+        if use_ema_weights:
+            parts = tf.train.Checkpoint(memory=parts)
+        with reading(self.path):
+            status = parts.restore(self.path)
+            create()
+            status.assert_existing_objects_matched().expect_partial()
+
+
+@contextlib.contextmanager
+def reading(path: Optional[str]) -> Iterator[None]:
+    """Turns what TensorFlow raises for an unreadable checkpoint into a ConfigError.
+
+    Args:
+      path: the checkpoint; None if there is none to read.
+
+    Raises:
+      ConfigError: it is damaged or doesn't fit the network.
+    """
+    try:
+        yield
+    except (AssertionError, *READ_ERRORS) as error:
+        # Keras wraps what went wrong in lines about the layer that it was called from.
+        lines = str(error).splitlines() or [type(error).__name__]
+        reason = next((line.strip() for line in lines if "shape" in line), lines[0])
+        raise ConfigError(
+            f"{path}: the checkpoint is damaged, or doesn't fit the network that its config.json "
+            f"describes ({reason.rstrip('.')})."
+        ) from error
+
+
+def saved_step(checkpoint: str) -> int:
+    """The number of training steps after which a run's checkpoint was saved.
+
+    Raises:
+      ConfigError: the checkpoint is damaged.
+    """
+    with reading(checkpoint):
+        reader = tf.train.load_checkpoint(checkpoint)
+        # Optimizers of tensorflow-addons have their own name for it.
+        names = [f"optimizer/{name}/.ATTRIBUTES/VARIABLE_VALUE" for name in ("_iterations", "iter")]
+        return int(reader.get_tensor(next(name for name in names if reader.has_tensor(name))))
+
+
+def open_classifier(path: str, flag: str, writable: bool = True) -> Checkpoint:
+    """Opens a checkpoint whose network classifies, see :meth:`Checkpoint.open`.
+
+    Raises:
+      ConfigError: it is no such checkpoint.
+    """
+    checkpoint = Checkpoint.open(path, flag, writable=writable)
+    run = checkpoint.run
+    contrastive = getattr(run.config, "contrastive", None)
+    if contrastive is not None and not (
+        contrastive.lineareval_while_pretraining and run.class_names
+    ):
+        raise refuse(
+            flag,
+            path,
+            "holds a pretraining run without a linear probe, but must hold one with a classifier",
+        )
+    return checkpoint
+
+
+def load_run(path: str, use_ema_weights: bool = False) -> Network:
+    """Loads the network of a run.
+
+    Args:
+      path: a run directory, or one checkpoint in it; a directory stands for its newest checkpoint.
+      use_ema_weights: take the memory network of a pretraining run with ``--use_memory``.
+
+    Returns:
+      The network: ``network(images)["representation"]`` maps float images [batch, height, width, 3]
+      in [0, 1] to features [batch, dim].
+
+    Raises:
+      ConfigError: there is no such run, or its checkpoint can't be read.
+    """
+    checkpoint = Checkpoint.open(path, "model_dir")
+    if use_ema_weights:
+        checkpoint.check_memory()
+    return checkpoint.restore_network(use_ema_weights)

@@ -1,0 +1,157 @@
+"""``config.json``: what a run is, and the classes that it knows."""
+
+import dataclasses
+import json
+import os
+from typing import Any, Dict, List, Mapping, Optional, Type, TypeVar, Union
+
+from tf_simclrv2.config import Config, ConfigError, TrainingConfig, refuse, sections_of
+from tf_simclrv2.learners.steps import STEPS
+from tf_simclrv2.runtime.files import write_whole
+
+C = TypeVar("C", bound=Config)
+# Where weights were converted from: google_checkpoint and kernel_scale, see interop/checkpoints.py.
+Converted = Dict[str, Union[str, float]]
+
+
+def config_to_dict(config: TrainingConfig) -> Dict[str, Dict[str, object]]:
+    """Returns a config's sections as nested dicts of plain values."""
+    return dataclasses.asdict(config)
+
+
+# Any, since only the sections themselves check what JSON held.
+def config_from_dict(config_class: Type[C], content: Mapping[str, Dict[str, Any]]) -> C:
+    """The inverse of :func:`config_to_dict`.
+
+    Raises:
+      ConfigError: there is no such section, field or value.
+    """
+    sections = sections_of(config_class)
+    unknown = content.keys() - sections
+    for name, section in sections.items():
+        known = {field.name for field in dataclasses.fields(section)}
+        unknown |= {f"{name}.{field}" for field in content.get(name, {}).keys() - known}
+    if unknown:
+        raise ConfigError(f"there is no setting {' or '.join(sorted(unknown))}")
+    return config_class(**{name: kind(**content.get(name, {})) for name, kind in sections.items()})
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSettings:
+    """The content of a run's ``config.json``.
+
+    Attributes:
+      step_of_method: pretrain, finetune or distill.
+      config: the run's config.
+      class_names: names of the classes; None without labels.
+      class_names_known: False if the names are only numbers because nobody gave names.
+      converted: what the weights were converted from; None if they were trained here.
+    """
+
+    step_of_method: str
+    config: TrainingConfig
+    class_names: Optional[List[str]]
+    class_names_known: bool = True
+    converted: Optional[Converted] = None
+
+    def knows_classes(self, class_names: Optional[List[str]]) -> bool:
+        """Whether a data set's classes are the run's: by name, or by number without names."""
+        if self.class_names_known or class_names is None or self.class_names is None:
+            return class_names == self.class_names
+        return len(class_names) == len(self.class_names)
+
+    def continued_by(self, new: "RunSettings", path: str) -> "RunSettings":
+        """Returns the settings with which this run continues.
+
+        Args:
+          new: the settings of the command.
+          path: the run directory, for the error.
+
+        Raises:
+          ConfigError: the settings describe another run; the message names what differs.
+        """
+        if self.step_of_method != new.step_of_method:
+            raise refuse(
+                "model_dir",
+                path,
+                f"holds a {self.step_of_method} run, so {new.step_of_method} needs another "
+                "directory",
+            )
+        differing = _differences(self.config, new.config)
+        if self.class_names != new.class_names:
+            differing.append("the classes of the data differ")
+        if differing:
+            raise refuse(
+                "model_dir",
+                path,
+                f"holds a run with other settings ({'; '.join(differing)}), so it must be "
+                "continued with the same ones or started in another directory",
+            )
+        return dataclasses.replace(
+            new,
+            class_names_known=new.class_names_known and self.class_names_known,
+            converted=new.converted or self.converted,
+        )
+
+    def write(self, path: str) -> None:
+        """Writes the settings to ``path``."""
+        content: Dict[str, object] = {
+            "step": self.step_of_method,
+            "class_names": self.class_names,
+            "config": config_to_dict(self.config),
+        }
+        if not self.class_names_known:
+            content["class_names_known"] = False
+        if self.converted is not None:
+            content["converted"] = self.converted
+        write_whole(path, json.dumps(content, indent=2) + "\n")
+
+    @classmethod
+    def read(cls, path: str) -> "RunSettings":
+        """Reads the settings from ``path``.
+
+        Raises:
+          ConfigError: it is not a run's config.json.
+        """
+        try:
+            with open(path, encoding="utf-8") as file:
+                content = json.load(file)
+            config_class, sections = STEPS[content["step"]].config, content["config"]
+            names = content["class_names"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ConfigError(
+                f"{path}: it must be a run's readable config.json ({type(error).__name__}: "
+                f"{error})."
+            ) from error
+        try:
+            config = config_from_dict(config_class, sections)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {str(error).rstrip('.')}.") from error
+        return cls(
+            content["step"],
+            config,
+            names,
+            content.get("class_names_known", True),
+            content.get("converted"),
+        )
+
+
+def _differences(before: TrainingConfig, now: TrainingConfig) -> List[str]:
+    """The settings that must not change between two commands of a run, but did, in words."""
+    differing = []
+    for section in dataclasses.fields(now):
+        sections = getattr(before, section.name), getattr(now, section.name)
+        for field in dataclasses.fields(sections[0]):
+            was, is_now = (getattr(each, field.name) for each in sections)
+            same = _same_path(was, is_now) if field.metadata["is_path"] else was == is_now
+            if not same and not field.metadata["may_change"]:
+                differing.append(f"{field.name} was {was} and is now {is_now}")
+    return differing
+
+
+def _same_path(path: Optional[str], other: Optional[str]) -> bool:
+    """Whether two paths, either of which may be None, are spellings of the same."""
+    if path is None or other is None:
+        return path == other
+    path, other = (os.path.abspath(os.path.expanduser(each)) for each in (path, other))
+    return path == other

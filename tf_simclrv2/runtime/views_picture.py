@@ -1,0 +1,40 @@
+"""Pairs of augmented views in TensorBoard, so that people look at what they train on."""
+
+from typing import Callable, Optional
+
+from tf_simclrv2.config import AugmentationConfig
+from tf_simclrv2.data.views import ready_for_network
+from tf_simclrv2.keras2 import keras, tf
+from tf_simclrv2.runtime.callbacks import Logs
+from tf_simclrv2.runtime.run_directory import RunDirectory
+
+_PAIRS_SHOWN = 16
+
+
+class DrawViews(keras.callbacks.Callback):
+    """Writes pairs of views to TensorBoard when training begins.
+
+    Args:
+      run: where to write.
+      batches: makes the run's batches from its first step on.
+      augmentation: how the device distorts views that the pipeline left to it.
+    """
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        batches: Callable[[], tf.data.Dataset],
+        augmentation: AugmentationConfig,
+    ):
+        super().__init__()
+        self._run = run
+        self._batches = batches
+        self._augmentation = augmentation
+
+    def on_train_begin(self, logs: Optional[Logs] = None) -> None:
+        if not self._run.writable:
+            return
+        batch = ready_for_network(next(iter(self._batches())), self._augmentation)
+        pairs = tf.concat([batch["view_1"], batch["view_2"]], axis=2)
+        with tf.summary.create_file_writer(self._run.file("events")).as_default():
+            tf.summary.image("views", pairs, step=0, max_outputs=_PAIRS_SHOWN)

@@ -1,0 +1,1 @@
+"""Training a learner: what goes in, and the job that fits, saves and evaluates it."""

@@ -1,0 +1,71 @@
+"""What a training run starts from: devices, data, and the config that both settle."""
+
+import dataclasses
+import logging
+from typing import Optional, Tuple, TypeVar
+
+from tf_simclrv2.config import (
+    DataConfig,
+    DistillConfig,
+    FinetuneConfig,
+    PretrainConfig,
+    TrainingConfig,
+    UnlabelledConfig,
+)
+from tf_simclrv2.data.sources import Source, open_source, open_unlabelled
+from tf_simclrv2.optimization.optimizers import check_optimizer
+from tf_simclrv2.runtime.devices import Devices
+
+logger = logging.getLogger(__name__)
+
+C = TypeVar("C", PretrainConfig, FinetuneConfig, DistillConfig)
+
+
+def open_devices(config: TrainingConfig) -> Devices:
+    """Opens the devices of a training run and logs what computes.
+
+    Must be called before anything is computed.
+
+    Raises:
+      ConfigError: the devices don't exist, or can't share the batch.
+    """
+    devices = Devices.open(config.devices)
+    batch_size = config.optimization.train_batch_size
+    devices.check_batch(batch_size, config.optimization.gradient_accumulation_steps)
+    if devices.is_chief:
+        logger.info(devices.describe(batch_size))
+    return devices
+
+
+def open_data(config: C) -> Tuple[Source, C]:
+    """Opens the data of a training run and settles what depends on it.
+
+    Returns:
+      The data, and the config with image size, stem and evaluation split decided.
+
+    Raises:
+      ConfigError: the optimizer, data set or split doesn't exist, or images are too small for the
+        network.
+    """
+    check_optimizer(config.optimization, config.devices.mixed_precision)
+    source = open_source(config.data)
+    source.check_split(config.data.train_split, "train_split")
+    eval_split = config.data.eval_split
+    if config.run.mode != "train" and source.num_classes:
+        eval_split = source.evaluation_split(eval_split)
+    size = config.data.resolved_image_size
+    return source, dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, image_size=size, eval_split=eval_split),
+        network=config.network.resolved(size),
+    )
+
+
+def open_further_images(unlabelled: UnlabelledConfig, data: DataConfig) -> Optional[Source]:
+    """Opens the folder of ``--unlabeled_data_dir``, if one is given.
+
+    Raises:
+      ConfigError: it holds no images.
+    """
+    directory = unlabelled.unlabeled_data_dir
+    return open_unlabelled(directory, data) if directory else None

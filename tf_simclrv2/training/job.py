@@ -1,0 +1,214 @@
+"""A training job: fit a learner from the run's newest checkpoint on, save it, evaluate it."""
+
+import contextlib
+import dataclasses
+import logging
+from typing import Callable, Dict, Iterator, List, Optional, Sequence
+
+from tf_simclrv2.config import ConfigError, DataConfig, refuse
+from tf_simclrv2.data.batches import bad_label, evaluation_batches
+from tf_simclrv2.data.sources import Source
+from tf_simclrv2.data.stream import Part
+from tf_simclrv2.evaluation import classifier
+from tf_simclrv2.keras2 import keras, tf
+from tf_simclrv2.learners.learner import Learner
+from tf_simclrv2.networks.network import Network
+from tf_simclrv2.optimization.optimizers import build_optimizer, build_schedule
+from tf_simclrv2.optimization.schedules import WarmupCosine
+from tf_simclrv2.runtime.callbacks import LogMetrics, Progress, SaveCheckpoints
+from tf_simclrv2.runtime.checkpoint import reading
+from tf_simclrv2.runtime.devices import Devices
+from tf_simclrv2.runtime.run_directory import RunDirectory
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """Everything that one training run needs.
+
+    Attributes:
+      run: the run's directory, claimed for the run's settings.
+      devices: what computes; the learner was made in their scope.
+      learner: what to train.
+      source: the data set, for evaluation and for the names of its classes.
+      batches: makes a part of the training batches from a step on.
+      num_examples: images in an epoch.
+      shown: the metric behind the progress bar.
+      labelled: classes of the labelled examples by id; None if all or none are labelled.
+      callbacks: further callbacks of ``fit``.
+    """
+
+    run: RunDirectory
+    devices: Devices
+    learner: Learner
+    source: Source
+    batches: Callable[[int, Part], tf.data.Dataset]
+    num_examples: int
+    shown: str
+    labelled: Optional[Dict[str, int]] = None
+    callbacks: Sequence[keras.callbacks.Callback] = ()
+
+    @property
+    def schedule(self) -> WarmupCosine:
+        """The learning rate of the whole run."""
+        return build_schedule(self.run.config.optimization, self.num_examples)
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Training steps in an epoch."""
+        return self.num_examples / self.run.config.optimization.train_batch_size
+
+    @property
+    def step(self) -> int:
+        """Training steps done so far."""
+        return int(self.learner.optimizer.iterations.numpy())
+
+    @property
+    def checkpoint_steps(self) -> int:
+        """Steps between checkpoints."""
+        settings = self.run.config.run
+        by_epochs = max(1, round(settings.checkpoint_epochs * self.steps_per_epoch))
+        return settings.checkpoint_steps or by_epochs
+
+
+def train(job: Job) -> None:
+    """Trains a learner from its run's newest checkpoint on, and evaluates its classifier.
+
+    The run's ``mode`` may leave out either part. Nothing is written before everything that has to
+    be read was read.
+
+    Raises:
+      ConfigError: there is nothing to evaluate, or the newest checkpoint can't be read.
+    """
+    config, learner = job.run.config, job.learner
+    learner.network.encoder.rematerialize = config.devices.rematerialize
+    learner.augmentation = config.augmentation
+    with job.devices.scope():
+        learner.compile(
+            optimizer=build_optimizer(config.optimization, job.schedule, learner.roles),
+            jit_compile=job.devices.compiles,
+            steps_per_execution=job.devices.steps_per_execution,
+        )
+        checkpoint = tf.train.Checkpoint(optimizer=learner.optimizer, **learner.saved_parts)
+        latest = job.run.latest_checkpoint()
+        if latest is None and config.run.mode == "eval":
+            raise refuse("mode", "eval", f"{job.run.path} holds no checkpoint to evaluate yet")
+        with reading(latest):
+            checkpoint.restore(latest)
+    job.run.begin()
+    if job.labelled is not None and job.source.class_names is not None:
+        names = job.source.class_names
+        job.run.write_labelled({name: names[label] for name, label in job.labelled.items()})
+    if config.run.mode != "eval" and job.step < job.schedule.total_steps:
+        manager = job.run.checkpoint_manager(checkpoint, config.run.keep_checkpoint_max)
+        save = SaveCheckpoints(manager, job.checkpoint_steps, is_saved=latest is not None)
+        with labels_checked(job.source):
+            _fit(job, save)
+    classifies = learner.network.supervised_head is not None
+    if config.run.mode != "train" and classifies and job.source.num_classes:
+        evaluate(job.run, job.devices, learner.network, job.source, config.data, job.step)
+
+
+def _fit(job: Job, save: SaveCheckpoints) -> None:
+    config, start, schedule = job.run.config, job.step, job.schedule
+    batch_size = config.optimization.train_batch_size
+    log = LogMetrics(job.run, config.run.log_every_steps, schedule, batch_size, job.steps_per_epoch)
+    bars: List[Progress] = []
+    if job.run.writable:
+        bars = [Progress(job.run.step_of_method, start, schedule.total_steps, job.shown)]
+    try:
+        with workers_watched(job.run, job.devices):
+            job.learner.fit(
+                job.devices.distribute(lambda part: job.batches(start, part)),
+                epochs=1,
+                steps_per_epoch=schedule.total_steps - start,
+                verbose=0,
+                callbacks=[*job.callbacks, log, save, *bars],
+            )
+    except KeyboardInterrupt:
+        # Saving needs all workers, but perhaps only this one was interrupted.
+        if not job.devices.has_workers and job.step > start:
+            log.on_train_end()
+            save.on_train_end()
+        raise
+    finally:
+        for bar in bars:
+            bar.close()
+
+
+@contextlib.contextmanager
+def workers_watched(run: RunDirectory, devices: Devices) -> Iterator[None]:
+    """Turns TensorFlow's errors about a lost worker into a ConfigError.
+
+    Raises:
+      ConfigError: another worker was lost.
+    """
+    try:
+        yield
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError,
+            tf.errors.DeadlineExceededError, tf.errors.InternalError) as error:  # fmt: skip
+        if not devices.has_workers:
+            raise
+        raise ConfigError(
+            f"{run.path}: another worker of the cluster died or can't be reached "
+            f"({type(error).__name__}); the same command on all workers continues from the run's "
+            "last checkpoint."
+        ) from error
+
+
+@contextlib.contextmanager
+def labels_checked(source: Source) -> Iterator[None]:
+    """Turns the pipeline's error about an out-of-range label into a ConfigError.
+
+    Raises:
+      ConfigError: an example's label is not one of the data set's classes.
+    """
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        said = bad_label(error)
+        if said is None:
+            raise
+        raise ConfigError(f"--dataset={source.name}: {said}.") from error
+
+
+def evaluate(
+    run: RunDirectory,
+    devices: Devices,
+    network: Network,
+    source: Source,
+    data: DataConfig,
+    step: int,
+) -> None:
+    """Evaluates a classifier on the evaluation split; logs and writes ``result.json``.
+
+    Args:
+      run: the run's directory.
+      devices: what computes; the network was made in their scope.
+      network: the run's network.
+      source: the data.
+      data: split, image size and batch size.
+      step: the training step of the weights.
+
+    Raises:
+      ConfigError: an example's label is not one of the data set's classes.
+    """
+    split = data.eval_split or source.evaluation_split(None)
+    batches = devices.distribute(lambda part: evaluation_batches(source, data, split, part))
+    with workers_watched(run, devices), labels_checked(source):
+        metrics = classifier.run(network, batches, devices.strategy, devices.compiles)
+    result = {
+        **metrics,
+        "step": step,
+        "dataset": source.name,
+        "split": split,
+        "num_parameters": network.num_classifier_parameters,
+    }
+    run.write_result(result)
+    if run.writable:
+        logger.info(
+            f"{run.path}: top-1 {metrics['top_1_accuracy']:.1%}, top-5 "
+            f"{metrics['top_5_accuracy']:.1%}, loss {metrics['loss']:.4f} on "
+            f"{metrics['num_examples']} images of {source.name} {split}, step {step}"
+        )
