@@ -1,1 +1,1 @@
-"""Ways out of a run directory: SavedModel and TF-Hub module."""
+"""From a run directory to what others load: SavedModels, TF-Hub modules, TensorFlow Lite models."""

@@ -1,97 +1,101 @@
 """The model card of an export: what the model is, and how to load it."""
 
 import os
-import pathlib
 import string
-from typing import Optional, Sequence
+from typing import NamedTuple, Optional, Sequence
 
 from tf_simclrv2 import __version__
-from tf_simclrv2.config import ConfigError
+from tf_simclrv2.config import (
+    ConfigError,
+    DistillConfig,
+    FinetuneConfig,
+    LabelsConfig,
+    PretrainConfig,
+)
 from tf_simclrv2.keras2 import keras, tf
+from tf_simclrv2.learners.steps import STEPS
 from tf_simclrv2.networks.network import Network
-from tf_simclrv2.runtime.restoring import split_checkpoint
-from tf_simclrv2.runtime.run_directory import RunDirectory, open_run
+from tf_simclrv2.runtime.checkpoint import Checkpoint
+from tf_simclrv2.runtime.run_directory import RunDirectory
 
-_SNIPPETS = pathlib.Path(__file__).parent / "snippets"
-_METHODS = {
-    "pretrain": "step 1, contrastive pretraining without labels",
-    "finetune": "step 2, fine-tuning of a pretrained network on labels",
-    "distill": "step 3, distillation of a fine-tuned teacher with unlabelled images",
-}
+from . import formats
+from .config import ExportSection
+
 _PAPER = "[SimCLRv2](https://arxiv.org/abs/2006.10029) (Chen et al., NeurIPS 2020)"
 
 
-def model_card(
-    run: RunDirectory,
-    network: Network,
-    step: int,
-    formats: Sequence[str],
-    use_ema_weights: bool,
-    fold_batch_norm: bool,
-    licence: str,
-) -> str:
-    """Writes the model card of an export.
+class Subject(NamedTuple):
+    """What a card is about.
 
-    Args:
+    Attributes:
       run: the run that is exported.
       network: its network, as it was trained.
       step: the training step of the weights.
-      formats: what the export holds: ``saved_model``, ``hub``, ``tflite``.
-      use_ema_weights: whether the weights are the memory network's.
-      fold_batch_norm: whether batch norm is folded into the convolutions.
-      licence: of the weights.
+    """
+
+    run: RunDirectory
+    network: Network
+    step: int
+
+
+def model_card(subject: Subject, config: ExportSection) -> str:
+    """Writes the model card of an export.
+
+    Args:
+      subject: the run that is exported.
+      config: what the export holds, and its licence.
 
     Returns:
       Markdown. Its snippets run in the directory of the export.
     """
+    run, network, step = subject
     size = run.config.data.resolved_image_size
-    dim = network.encoder.representation_dim
-    classifies = network.supervised_head is not None
-    outputs = f"`representation` [batch, {dim}]"
-    if classifies:
-        classes = len(run.class_names)
+    class_names = (run.class_names or []) if network.supervised_head is not None else []
+    outputs = f"`representation` [batch, {network.encoder.representation_dim}]"
+    if class_names:
         outputs += (
-            f"; `logits` and `probabilities` [batch, {classes}]; `classes`, int64 [batch], the "
-            "index of the likeliest class"
+            f"; `logits` and `probabilities` [batch, {len(class_names)}]; `classes`, int64 "
+            "[batch], the index of the likeliest class"
         )
     rows = {
-        "Method": _method(run, use_ema_weights),
-        "Architecture": _architecture(run, network, fold_batch_norm),
+        "Method": _method(run, config.use_ema_weights),
+        "Architecture": _architecture(run, network, config.fold_batch_norm),
         "Parameters": _parameters(network),
         "Data": _data(run),
         "Labels": _labels(run),
-        "Accuracy": _accuracy(run, step, use_ema_weights),
+        "Accuracy": _accuracy(run, step, config.use_ema_weights),
         "Training step": f"{step:,}",
         "Input": "RGB images, float32 [batch, height, width, 3] in [0, 1]; trained and evaluated "
         f"at {size} x {size} pixels",
         "Outputs": outputs,
-        "Licence": licence,
+        "Licence": config.licence,
         "Written by": f"tf-simclrv2 {__version__} with TensorFlow {tf.__version__} and Keras "
         f"{keras.__version__}",
     }
     lines = [f"# {os.path.basename(os.path.abspath(run.path))}", "", "| | |", "|---|---|"]
     lines += [f"| {name} | {value} |" for name, value in rows.items()]
-    sections = [(_SNIPPETS / f"{name}.md").read_text(encoding="utf-8") for name in formats]
-    names = ""
-    if classifies:
-        names = (
-            'class_names = open("1/assets/class_names.txt", encoding="utf-8").read().splitlines()\n'
-            'print([class_names[index] for index in outputs["classes"].numpy()])\n'
-        )
-    snippets = string.Template("".join(sections)).substitute(
-        size=size,
-        class_names=names,
+    return "\n".join(lines) + "\n" + _snippets(config.chosen_formats, size, bool(class_names))
+
+
+def _snippets(names: Sequence[str], image_size: int, classifies: bool) -> str:
+    """The part of the card that shows how to load what is in the export."""
+    print_names = (
+        'class_names = open("1/assets/class_names.txt", encoding="utf-8").read().splitlines()\n'
+        'print([class_names[index] for index in outputs["classes"].numpy()])\n'
+    )
+    return string.Template("".join(formats.load(name).SNIPPET for name in names)).substitute(
+        size=image_size,
+        class_names=print_names if classifies else "",
         and_classification=" and `classification` (images to logits)" if classifies else "",
         and_archive=", `classification_module.tar.gz` the other" if classifies else "",
         and_logits=" and `logits_sup`" if classifies else "",
     )
-    return "\n".join(lines) + "\n" + snippets
 
 
 def _method(run: RunDirectory, use_ema_weights: bool) -> str:
     config = run.config
-    method = f"{_PAPER}, {_METHODS[run.step_of_method]}"
-    if run.step_of_method == "finetune":
+    method = f"{_PAPER}, {STEPS[run.step_of_method].words}"
+    if isinstance(config, FinetuneConfig):
         layer = config.projection_head.layer_of(config.fine_tuning.ft_proj_selector)
         method += f", from layer {layer} of the projection head"
         if config.fine_tuning.from_scratch:
@@ -117,7 +121,7 @@ def _architecture(run: RunDirectory, network: Network, fold_batch_norm: bool) ->
     if network.supervised_head is not None:
         parts.append("linear classifier")
     if fold_batch_norm:
-        parts.append("batch norm folded into the convolutions (for inference alone)")
+        parts.append("batch norm folded into the convolutions (for inference only)")
     return ", ".join(parts)
 
 
@@ -131,15 +135,15 @@ def _parameters(network: Network) -> str:
 def _followed(path: str) -> Optional[RunDirectory]:
     """The run that another one started from, if it is still there."""
     try:
-        return open_run(split_checkpoint(path)[0], "model_dir")
+        return Checkpoint.open(path, "model_dir").run
     except ConfigError:
         return None
 
 
 def _data(run: RunDirectory) -> str:
-    data = run.config.data
-    told = f"{data.dataset}, split {data.train_split}"
-    checkpoint = run.config.fine_tuning.checkpoint if run.step_of_method == "finetune" else None
+    config = run.config
+    told = f"{config.data.dataset}, split {config.data.train_split}"
+    checkpoint = config.fine_tuning.checkpoint if isinstance(config, FinetuneConfig) else None
     if checkpoint is None or run.converted is not None:
         return told
     pretrained = _followed(checkpoint)
@@ -154,25 +158,25 @@ def _data(run: RunDirectory) -> str:
 def _labels(run: RunDirectory) -> str:
     if run.converted is not None:
         return "unknown here; see the checkpoint's source"
-    if run.step_of_method == "pretrain":
-        if run.config.contrastive.lineareval_while_pretraining and run.class_names:
+    config = run.config
+    if isinstance(config, PretrainConfig):
+        if config.contrastive.lineareval_while_pretraining and run.class_names:
             return "none for the features; all of the split for the classifier, a linear probe"
         return "none"
-    if run.step_of_method != "distill":
-        return _chosen(run)
-    path = run.config.distillation.teacher
-    teacher = _followed(path)
+    if not isinstance(config, DistillConfig):
+        return _chosen(run, config.labels)
+    path = config.distillation.teacher
+    teacher = _followed(path) if path else None
     if teacher is None:
         taught = f"those of the teacher, whose number is unknown, since {path} can't be read"
     else:
         taught = f"those of the teacher, {path}: {_labels(teacher)}"
-    if run.config.distillation.distillation_alpha == 1:
+    if config.distillation.distillation_alpha == 1:
         return f"none but {taught}"
-    return f"{_chosen(run)}; and {taught}"
+    return f"{_chosen(run, config.labels)}; and {taught}"
 
 
-def _chosen(run: RunDirectory) -> str:
-    labels = run.config.labels
+def _chosen(run: RunDirectory, labels: LabelsConfig) -> str:
     if labels.is_everything:
         return "all of the split"
     with open(run.file("labelled_examples.txt"), encoding="utf-8") as file:

@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from export.formats import FORMATS
+
 CONSUMERS = pathlib.Path(__file__).parent / "consumers"
 
 
@@ -37,7 +39,7 @@ def exported(tmp_path_factory) -> Exported:
         f"--model_dir={exported.run}",
     ]  # fmt: skip
     assert main(train) == 0
-    formats = "--formats=saved_model,hub,tflite"
+    formats = f"--formats={','.join(FORMATS)}"
     assert (
         export_main([f"--model_dir={exported.run}", f"--export_dir={exported.path}", formats]) == 0
     )

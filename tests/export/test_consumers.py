@@ -8,11 +8,10 @@ import threading
 import numpy as np
 import pytest
 
-from export.modules import decode_batch
+from export.signatures import decode_batch
 from tests.export.conftest import run_consumer
 from tf_simclrv2.keras2 import tf
-from tf_simclrv2.runtime.restoring import restore_network
-from tf_simclrv2.runtime.run_directory import RunDirectory
+from tf_simclrv2.runtime.checkpoint import load_run
 
 SLOW = pytest.mark.slow
 MODULES = ("feature_vector", "classification")
@@ -20,7 +19,7 @@ MODULES = ("feature_vector", "classification")
 
 @pytest.fixture(scope="module")
 def network(exported):
-    return restore_network(RunDirectory(exported.run))
+    return load_run(exported.run)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,62 @@
+"""The flags of ``export``. Nothing here loads TensorFlow, so that help is instant."""
+
+import dataclasses
+from typing import List
+
+from tf_simclrv2.config import Config, Must, Section, refuse, required, setting
+
+from .formats import FORMATS
+
+_NAMES = ", ".join(FORMATS)
+_TRAINABLE = " or ".join(name for name, format in FORMATS.items() if format.trainable)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportSection(Section):
+    """Which run to export, where to, and as what."""
+
+    model_dir: str = required(
+        "Directory of the run, or one checkpoint in it.",
+        "a directory must be given",
+    )
+    export_dir: str = required(
+        "Directory to write; without --overwrite it must be new or empty.",
+        "a directory must be given",
+    )
+    use_ema_weights: bool = setting(
+        False, "Export the memory network of a pretraining run with --use_memory."
+    )
+    formats: str = setting(
+        "saved_model,hub",
+        "What to write, separated by commas.",
+        must=Must(f"be among {_NAMES}", lambda names: set(names.split(",")) <= {*FORMATS}),
+    )
+    fold_batch_norm: bool = setting(
+        False,
+        f"Fold batch norm into the convolutions; for inference only, so without {_TRAINABLE} in "
+        "--formats.",
+    )
+    licence: str = setting("Apache-2.0", "Licence of the weights, for the model card.")
+    overwrite: bool = setting(False, "Replace an existing export.")
+
+    def _check_combinations(self) -> None:
+        trainable = [name for name in self.chosen_formats if FORMATS[name].trainable]
+        if self.fold_batch_norm and trainable:
+            raise refuse(
+                "fold_batch_norm",
+                self.fold_batch_norm,
+                f"can't be combined with --formats={self.formats}: {trainable[0]} modules can be "
+                "trained, which a folded network can't",
+            )
+
+    @property
+    def chosen_formats(self) -> List[str]:
+        """The names in ``formats``, once each and in the order of FORMATS."""
+        return [name for name in FORMATS if name in self.formats.split(",")]
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportConfig(Config):
+    """Export a run as a SavedModel for serving, as TF-Hub modules and for TensorFlow Lite."""
+
+    export: ExportSection

@@ -1,0 +1,108 @@
+"""A SavedModel for serving, or for inference in Python."""
+
+import os
+import tempfile
+from typing import Any, Dict, Optional, Tuple
+
+from tf_simclrv2.keras2 import tf
+from tf_simclrv2.networks.network import Network
+
+from ..model import Model
+from ..signatures import IMAGE_BYTES, IMAGES, decode_batch, outputs_of
+
+SNIPPET = """
+## Serve it, or use it in Python
+
+`1/` has the layout that TensorFlow Serving expects. It needs no code of tf-simclrv2.
+
+| signature | takes | gives |
+|---|---|---|
+| `serving_default` | `images` | all outputs |
+| `serving_bytes` | `image_bytes`: string [batch], the contents of JPEG, PNG, GIF or BMP files | all outputs |
+| `embed` | `images` | `representation` |
+
+`serving_bytes` decodes, crops and resizes to ${size} pixels, as our evaluation does.
+
+```python
+import tensorflow as tf
+
+model = tf.saved_model.load("1")
+images = tf.zeros([4, ${size}, ${size}, 3])  # your images, RGB in [0, 1]
+outputs = model.signatures["serving_default"](images=images)
+print({name: value.shape for name, value in outputs.items()})
+
+image_bytes = [tf.io.encode_png(tf.zeros([50, 40, 3], tf.uint8)).numpy()]  # your files' contents
+outputs = model.signatures["serving_bytes"](image_bytes=tf.constant(image_bytes))
+representation = model.signatures["embed"](images=images)["representation"]
+${class_names}```
+
+On the command line:
+
+```sh
+python -c 'import numpy; numpy.save("/tmp/images", numpy.zeros([1, ${size}, ${size}, 3], "float32"))'
+saved_model_cli run --dir 1 --tag_set serve --signature_def embed --inputs images=/tmp/images.npy
+```
+
+In Keras 3 (TensorFlow 2.16 and newer):
+
+```python keras3
+import keras
+
+layer = keras.layers.TFSMLayer("1", call_endpoint="serving_default")
+outputs = layer(keras.ops.zeros([4, ${size}, ${size}, 3]))
+```
+"""  # noqa: E501  a command that can be copied
+
+
+def write(model: Model, directory: str) -> None:
+    """Writes the SavedModel ``1``, laid out for TensorFlow Serving.
+
+    Args:
+      model: what to write.
+      directory: of the export.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        names_file = None
+        if model.class_names:
+            names_file = os.path.join(folder, "class_names.txt")
+            with open(names_file, "w", encoding="utf-8") as file:
+                file.write("\n".join(model.class_names) + "\n")
+        module, signatures = serving_module(model.network, model.image_size, names_file)
+        tf.saved_model.save(module, os.path.join(directory, "1"), signatures=signatures)
+
+
+def serving_module(
+    network: Network, image_size: int, class_names_file: Optional[str] = None
+) -> Tuple[Any, Dict[str, Any]]:
+    """Builds the module with the serving signatures.
+
+    Args:
+      network: the network of a run, with its variables.
+      image_size: side in pixels to which encoded images are resized.
+      class_names_file: a text file with a class name on each line, to travel along.
+
+    Returns:
+      The object to save, and its signatures by name: ``serving_default`` and ``embed`` take
+      ``images``, float32 [batch, height, width, 3] in [0, 1]; ``serving_bytes`` takes
+      ``image_bytes``, string [batch]. ``embed`` returns ``representation`` alone, the others what
+      :func:`outputs_of` does.
+    """
+    module = tf.__internal__.tracking.AutoTrackable()
+    module.variables = list(network.variables)
+    if class_names_file is not None:
+        module.class_names = tf.saved_model.Asset(class_names_file)
+
+    # The signatures call this one function, so that the network is in the file once.
+    @tf.function(input_signature=[IMAGES])
+    def serve(images):
+        return outputs_of(network, images)
+
+    @tf.function(input_signature=[IMAGE_BYTES])
+    def serve_bytes(image_bytes):
+        return serve(decode_batch(image_bytes, image_size))
+
+    @tf.function(input_signature=[IMAGES])
+    def embed(images):
+        return {"representation": serve(images)["representation"]}
+
+    return module, {"serving_default": serve, "serving_bytes": serve_bytes, "embed": embed}

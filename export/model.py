@@ -1,0 +1,24 @@
+"""What every format is given."""
+
+import dataclasses
+from typing import List, Optional
+
+from tf_simclrv2.config import OptimizationConfig
+from tf_simclrv2.networks.network import Network
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A trained network, and what those who load it should get with it.
+
+    Attributes:
+      network: with its variables. A format may make more of it trainable.
+      image_size: side in pixels of the images that it was trained on.
+      class_names: names of the classes; None without a classifier.
+      optimization: how it was trained; modules that can be trained carry its weight decay.
+    """
+
+    network: Network
+    image_size: int
+    class_names: Optional[List[str]]
+    optimization: OptimizationConfig
