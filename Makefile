@@ -1,4 +1,4 @@
-# make demo and make test need nothing but this file's directory, Python 3.9-3.13 and make.
+# make demo and make test need this directory, Python 3.9 to 3.13 and make, and nothing else.
 
 # TensorFlow 2.15 with its addons, on Python 3.9-3.11, is preferred to the newer stack.
 supported = import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, $(1)))
@@ -7,8 +7,8 @@ find_python = for python in python3 python3.11 python3.10 python3.9; do \
   for python in python3 python3.13 python3.12; do \
     $$python -c "$(call supported,13)" 2>/dev/null && { command -v $$python; exit; }; done
 
-# The newer stack is tested beside the preferred one where there is a Python for it, also of pyenv.
-find_newer = $(RUN) -c "$(call supported,11)" && \
+# The newer stack is tested next to the preferred one where there is a Python for it, also of pyenv.
+find_newer = "$(PYTHON)" -c "$(call supported,11)" && \
   for python in python3.12 python3.13 $(sort $(wildcard $(HOME)/.pyenv/versions/3.1[23].*/bin/python)); do \
     $$python -c "$(call supported,13)" 2>/dev/null && { command -v $$python; exit; }; done
 
@@ -19,16 +19,21 @@ RUN = $(VENV)/bin/python
 JOBS ?= 2
 PYTEST = $(RUN) -m pytest --numprocesses=$(JOBS) --dist=loadfile
 
-.PHONY: setup demo test test-slow test-newer lint
+.PHONY: setup setup-newer demo test test-slow test-newer notebooks lint package
 
 setup: $(VENV)/ready
 
-# The file ready is made last, so that an interrupted installation is begun anew.
+# The file ready is written last, so that an interrupted installation starts again.
 $(VENV)/ready: requirements.txt
 	@test -n "$(PYTHON)" || { echo "error: Python 3.9 to 3.13 is needed, but none was found" >&2; exit 1; }
 	"$(PYTHON)" -m venv --clear $(VENV)
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
+
+# TensorFlow 2.21, in a virtual environment next to the first.
+setup-newer:
+	@newer=$$($(find_newer)); \
+	if test -n "$$newer"; then $(MAKE) setup VENV=$(VENV)-newer PYTHON="$$newer"; fi
 
 demo: setup
 	$(RUN) -m tf_simclrv2.programs.demo
@@ -36,17 +41,25 @@ demo: setup
 test: setup
 	$(PYTEST) -m "not slow" $(PYTEST_FLAGS)
 
-# One after the other: many take all cores by themselves, and workers of a cluster that are kept from
-# the processor for ten seconds are given up by the others.
+# One after the other: many use all cores, and the other workers of a cluster give up on one that gets
+# no processor time for ten seconds.
 test-slow: setup
 	$(RUN) -m pytest -m slow $(PYTEST_FLAGS)
 
-# The same tests on TensorFlow 2.21, in a virtual environment beside the first.
-test-newer: setup
-	@newer=$$($(find_newer)); \
-	if test -n "$$newer"; then $(MAKE) test VENV=$(VENV)-newer PYTHON="$$newer"; \
-	else echo "not run: tests on TensorFlow 2.21, for want of Python 3.12 or 3.13 beside $(VENV)"; fi
+# The quick tests on TensorFlow 2.21.
+test-newer: setup-newer
+	@if test -f $(VENV)-newer/ready; then $(MAKE) test VENV=$(VENV)-newer; \
+	else echo "not run: tests on TensorFlow 2.21, which need Python 3.12 or 3.13 next to $(VENV)"; fi
+
+# From top to bottom, each in a kernel of its own.
+notebooks: setup
+	PYTHONPATH=$(CURDIR) $(RUN) -m pytest --nbmake --nbmake-timeout=1200 examples $(PYTEST_FLAGS)
+
+# The wheel and the source distribution, in dist/.
+package: setup
+	$(RUN) -m build --no-isolation
 
 lint: setup
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
