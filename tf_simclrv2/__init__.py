@@ -2,6 +2,19 @@
 
 "Big Self-Supervised Models are Strong Semi-Supervised Learners", Chen et al., NeurIPS 2020,
 https://arxiv.org/abs/2006.10029.
+
+As a library::
+
+  import tf_simclrv2 as simclr
+
+  encoder = simclr.Encoder(resnet_depth=50, image_size=224)
+
+``__init__.pyi`` lists the public names. Each is imported when it is first used, so that this
+import takes no time. docs/library.md has worked examples.
 """
 
-__version__ = "0.1.0"
+import lazy_loader
+
+__version__ = "0.2.0"
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

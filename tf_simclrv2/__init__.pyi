@@ -1,0 +1,31 @@
+from .config import (
+    AugmentationConfig,
+    ConfigError,
+    ContrastiveConfig,
+    DataConfig,
+    DistillationConfig,
+    MemoryConfig,
+    NetworkConfig,
+    OptimizationConfig,
+    ProjectionHeadConfig,
+)
+from .data.batches import contrastive_batches
+from .data.sources import open_source
+from .data.two_views import two_views
+from .learners.classifier import Classifier
+from .learners.distiller import Distiller
+from .learners.learner import Learner
+from .learners.memory import KeyQueue, Memory, PretrainerWithMemory
+from .learners.moving_average import MovingAverage
+from .learners.pretrainer import Pretrainer
+from .networks.heads import ProjectionHead
+from .networks.network import Network
+from .networks.resnet import Encoder
+from .objectives.contrastive import nt_xent, nt_xent_with_memory
+from .objectives.distillation import distillation_loss
+from .optimization.lars import LARS
+from .optimization.schedules import WarmupCosine
+from .runtime.checkpoint import load_run
+from .runtime.run_directory import RunDirectory
+
+__version__: str
