@@ -17,21 +17,19 @@ from unittest import mock
 
 import numpy as np
 
-from export import export
 from tests.net.watched import Watched
-from tf_simclrv2.config import ConfigError, DataConfig
-from tf_simclrv2.data.sources import decode, open_source
+from tf_simclrv2.config import ConfigError, DataConfig, sections_of
+from tf_simclrv2.data.images import decode
+from tf_simclrv2.data.sources import open_source
 from tf_simclrv2.keras2 import keras, start_xla, tf
 from tf_simclrv2.learners.learner import Learner
 from tf_simclrv2.networks import resnet
-from tf_simclrv2.programs import command_line, demo, pretrain
+from tf_simclrv2.programs import command_line, demo
 from tf_simclrv2.programs.main import COMMANDS
 from tf_simclrv2.runtime.run_directory import RunDirectory
 
 TRAINING = ("pretrain", "finetune", "distill")
 
-_CONFIGS = {**COMMANDS, "export": export.ExportConfig, "demo": demo.DemoConfig}
-_PROGRAMS = {"export": "export.export"}
 # Networks have few blocks here, and one of depth 101 a single one, to be built in little time.
 _BLOCKS = {18: (1, 1, 1, 1), 34: (2, 1, 1, 1), 50: (1, 1, 1, 1), 101: (1, 0, 0, 0)}
 _ROOT = tempfile.TemporaryDirectory(prefix="tf_simclrv2_net_")
@@ -47,10 +45,10 @@ def flags_of_commands() -> Dict[str, List[str]]:
     return {
         command: [
             field.name
-            for section in command_line.sections_of(config).values()
+            for section in sections_of(row.config).values()
             for field in dataclasses.fields(section)
         ]
-        for command, config in _CONFIGS.items()
+        for command, row in COMMANDS.items()
     }
 
 
@@ -75,12 +73,12 @@ class Ran:
         self.compiles: List[bool] = []
         self.cached = 0
         arguments = [argument for flag in flags for argument in flag.split()]
-        program = importlib.import_module(_PROGRAMS.get(command, f"tf_simclrv2.programs.{command}"))
+        program = importlib.import_module(COMMANDS[command].module)
         with contextlib.ExitStack() as patches:
             for patch in self._patches():
                 patches.enter_context(patch)
             try:
-                self.values = command_line.parse(_CONFIGS[command], arguments)
+                self.values = command_line.parse(COMMANDS[command].config, arguments)
                 program.run(self.values)
             except ConfigError as error:
                 self.message = str(error)
@@ -92,8 +90,6 @@ class Ran:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver
         signature, function = inspect.signature(resolver.__init__), tf.function
         cache = tf.data.Dataset.cache
-        # Pretraining makes its first batches twice, once to draw their views.
-        batches = functools.lru_cache(None)(pretrain.contrastive_batches)
 
         def no_tpu(*arguments, **named):
             self.tpu = dict(signature.bind(None, *arguments, **named).arguments)
@@ -113,7 +109,6 @@ class Ran:
             mock.patch.object(tf.distribute.cluster_resolver, "TPUClusterResolver", no_tpu),
             mock.patch.object(tf, "function", not_compiled),
             mock.patch.object(tf.data.Dataset, "cache", cache_and_count),
-            mock.patch.object(pretrain, "contrastive_batches", batches),
         ]
 
 

@@ -101,8 +101,8 @@ def contrast_with_memory(held: Held) -> List[Setting]:
     def loss(temperature: float, hidden_norm: bool) -> tf.Tensor:
         keys = tf.split(normalize(held.keys(views), hidden_norm), 2)
         past = held.queue.keys, held.queue.filled
-        how = {"temperature": temperature, "hidden_norm": hidden_norm}
-        return nt_xent_with_memory(*queries, *keys, *past, **how).loss
+        asked = [normalize(query, hidden_norm) for query in queries]
+        return nt_xent_with_memory(asked, keys, *past, temperature=temperature).loss
 
     with held.unchanged():
         own = float(held.learner.losses_of(held.fed)[1]["contrast_loss"])
