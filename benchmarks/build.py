@@ -1,10 +1,10 @@
-"""Seconds to build each of the 13 networks of the paper's Table 1, every one in a new process.
+"""Seconds to build each of the 13 networks of the paper's Table 1, each in a new process.
 
     python benchmarks/build.py [--only=r152_3x_sk]
 
-Building is what a command does before it can train or restore: construct the layers and create all
-variables, projection head and a classifier of 1000 classes included. A line of JSON for each
-network; importing TensorFlow is not counted. What we measured: docs/fidelity.md.
+Building is what a command does before it can train or restore: it constructs the layers and creates
+all variables, including those of a projection head and a classifier of 1000 classes. Prints a line
+of JSON for each network. Importing TensorFlow is not counted. What we measured: docs/fidelity.md.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def build(name: str) -> None:
 
 
 def main() -> None:
-    """Builds the networks that were asked for."""
+    """Builds all networks, or the one that the command line names."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--only", choices=NETWORKS)
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)

@@ -1,11 +1,11 @@
-"""Memory and time of ``convert`` on the paper's largest model, ResNet-152 (3x, SK).
+"""Measures memory and time of ``convert`` on the paper's largest model, ResNet-152 (3x, SK).
 
     python benchmarks/convert.py [--resnet_depth=152 --width_multiplier=3 --sk_ratio=0.0625]
 
 Writes a TF2 checkpoint with the authors' keys (3.5 GB) to a temporary directory, converts it to a
-run directory and that back to a checkpoint, each by the command that users run, in a process of its
-own, and prints a line of JSON for each with the peak of the process's resident memory. Needs 8 GB
-of memory and 11 GB of disk. What we measured: docs/fidelity.md.
+run directory, and converts that back to a checkpoint. Each conversion is the command that users
+run, in a separate process, and prints a line of JSON with the process's peak of resident memory.
+Needs 8 GB of memory and 11 GB of disk. What we measured: docs/fidelity.md.
 """
 
 import argparse
@@ -21,7 +21,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
 def write_checkpoint(path: str, depth: int, width: float, sk_ratio: float) -> None:
-    """Writes a pretrained network with a classifier of 1000 classes; weights follow from names."""
+    """Writes a pretrained network with a classifier of 1000 classes, with weights by its names."""
     import numpy as np
 
     from tf_simclrv2.config import NetworkConfig, ProjectionHeadConfig
@@ -64,7 +64,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         theirs, ours, back = (os.path.join(folder, name) for name in ("theirs", "run", "back"))
-        # In another process, whose memory is not ours.
+        # In another process, so that its memory does not count.
         subprocess.run(
             [sys.executable, __file__, *sys.argv[1:], f"--write={theirs}"],
             env={**os.environ, "PYTHONPATH": ROOT},

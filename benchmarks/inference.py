@@ -1,16 +1,16 @@
-"""Our exported ResNet-50 against Keras's, exported the same way: time per batch, and start-up.
+"""Times our exported ResNet-50 against Keras's, exported the same way: batches and start-up.
 
-Both are SavedModels with a signature that takes images of 224 pixels, loaded by tf.saved_model.load
-and nothing else, oneDNN on. Batches are timed in one process, the models in turn; start-up, from
-load to the first answer, in a process each, also in turn. The command:
+Both are SavedModels with a signature that takes images of 224 pixels, loaded only by
+tf.saved_model.load, with oneDNN on. Batches are timed in one process, with the models in turn.
+Start-up, from load to the first answer, is timed in separate processes, also in turn. The command:
 
   python -m benchmarks.inference [--rounds 30] [--starts 5]
 
-``folded`` is our export with --fold_batch_norm. The operations that the runtime is left with after
-its own optimization are counted too. Processor time, of all threads, is what to look at on a
-machine that others use as well. Keras's network strides in the 1x1 convolutions, as the first paper
-on residual networks does; ours, as that of SimCLRv2, in the 3x3 ones, which takes 6% more
-multiplications. What we measured: docs/export.md.
+``folded`` is our export with --fold_batch_norm. The benchmark also counts the operations that are
+left after the runtime's own optimization. On a machine that others use too, look at processor time,
+which is summed over all threads. Keras's network strides in the 1x1 convolutions, as the first
+paper on residual networks does. Ours strides in the 3x3 ones, as the SimCLRv2 paper does, which
+takes 6% more multiplications. What we measured: docs/export.md.
 """
 
 import argparse
@@ -42,7 +42,7 @@ print(time.perf_counter() - begin)
 def write_models(folder: str) -> None:
     """Exports the three models, with random weights, into ``folder``."""
     from export.folding import fold_batch_norm
-    from export.modules import serving_module
+    from export.formats.saved_model import serving_module
     from tf_simclrv2.config import NetworkConfig, ProjectionHeadConfig
     from tf_simclrv2.keras2 import keras, tf
     from tf_simclrv2.networks.network import Network
@@ -70,7 +70,7 @@ def write_models(folder: str) -> None:
 
 
 def time_batches(folder: str, rounds: int) -> None:
-    """Prints what the runtime runs of each model, and how long it takes for each batch size."""
+    """Prints which operations the runtime runs for each model, and the time for each batch size."""
     import tensorflow as tf
 
     names = ("ours", "folded", "keras")
@@ -79,7 +79,7 @@ def time_batches(folder: str, rounds: int) -> None:
     images = np.random.RandomState(0).uniform(size=(max(BATCHES), SIZE, SIZE, 3))
     images = tf.constant(images, tf.float32)
 
-    # First, since a function's graph is optimized when it is first called.
+    # First of all, since a function's graph is optimized when it is first called.
     for name, function in serve.items():
         counts = _operations(function, images[:1])
         print(f"{name}: {', '.join(f'{count} {operation}' for operation, count in counts)}")
@@ -101,7 +101,7 @@ def time_batches(folder: str, rounds: int) -> None:
 
 
 def _operations(function, images):
-    """Counts convolutions and batch norms that the runtime runs, with what is fused into them."""
+    """Counts the convolutions and batch norms that the runtime runs, with what is fused in."""
     from tensorflow.python.eager import context
 
     context.enable_run_metadata()
@@ -117,7 +117,7 @@ def _operations(function, images):
 
 
 def time_starts(folder: str, starts: int) -> None:
-    """Prints the time from load to the first answer, each in a process of its own."""
+    """Prints the time from loading to the first answer, each in its own process."""
     seconds = {"ours": [], "folded": [], "keras": []}
     script = _START.format(size=SIZE)
     for _ in range(starts):
@@ -131,7 +131,7 @@ def time_starts(folder: str, starts: int) -> None:
 def _report(what: str, seconds: dict) -> None:
     medians = {name: np.median(times) for name, times in seconds.items()}
     parts = [f"{name} {1000 * median:.0f} ms" for name, median in medians.items()]
-    # Of pairs measured one after the other, so that other load on the machine hits both.
+    # Ratios of pairs that were measured in turn, so that other load on the machine hits both.
     ours, folded, theirs = (np.array(times) for times in seconds.values())
     print(
         f"{what}: {', '.join(parts)}; ours / Keras's {np.median(ours / theirs):.2f}, "

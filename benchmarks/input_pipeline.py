@@ -1,14 +1,14 @@
-"""Examples per second that the input pipeline makes, in parts, beside the paper's own pipeline.
+"""Measures the input pipeline in examples per second, part by part, next to the authors' pipeline.
 
 Run from the project's root; it takes about a quarter of an hour on two cores:
 
   python -m benchmarks.input_pipeline --simclr=PATH
 
-PATH is a checkout of google-research/simclr, whose tf2/data_util.py is measured in turns with ours,
-on the same images; without it only ours is. An example is an image with its two views. Images are
-cut out of the two photographs that scikit-learn ships and kept encoded in memory: JPEGs of 500x375
-pixels for 224 pixels, and JPEGs of 96x96 and PNGs of 32x32 for these sizes. Each size and number of
-processors has a process of its own.
+PATH is a checkout of google-research/simclr. Its tf2/data_util.py and our pipeline are measured in
+turn, on the same images; without PATH, only ours is measured. An example is an image with its two
+views. Images are cut out of the two photographs that scikit-learn ships and are kept encoded in
+memory: JPEGs of 500x375 pixels for 224 pixels, and JPEGs of 96x96 and PNGs of 32x32 for these
+sizes. Each size and number of processors runs in a separate process.
 """
 
 import argparse
@@ -64,23 +64,23 @@ def write_images(folder: str, size: int) -> None:
 def our_parts(source, data, batch: int) -> Dict[str, Callable]:
     """Our data sets by the name of the part of the work that they do, of examples in batches."""
     from tf_simclrv2.config import AugmentationConfig
-    from tf_simclrv2.data import pipeline
-    from tf_simclrv2.data.augmentation import DRAWS, distort, ready_for_network
-    from tf_simclrv2.data.sources import decode
+    from tf_simclrv2.data.batches import Views, batches
+    from tf_simclrv2.data.images import decode
+    from tf_simclrv2.data.stream import Stream
+    from tf_simclrv2.data.views import DRAWS, distort, ready_for_network
     from tf_simclrv2.keras2 import tf
 
     size = data.resolved_image_size
     encoded = list(source.examples("train").as_numpy_iterator())
     images = tf.data.Dataset.from_tensor_slices([example["image"] for example in encoded])
     images = images.repeat()
+    stream = Stream(source, "train", 0, data=data)
 
     def batched(dataset):
         return dataset.batch(batch, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
 
     def views(augmentation, on_device=False):
-        return pipeline.contrastive_batches(
-            source, data, augmentation, batch, seed=0, on_device=on_device
-        )
+        return batches(stream, Views.two(size, augmentation, on_device), batch)
 
     def complete(augmentation):
         ready = views(augmentation).map(ready_for_network, tf.data.AUTOTUNE)

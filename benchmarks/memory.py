@@ -1,12 +1,13 @@
-"""What the memory costs: a step with and without it, and the queue by its size.
+"""Measures what the memory costs: a step with and without it, and the queue by its size.
 
 Run from the project's root; it takes about ten minutes on two cores:
 
   python -m benchmarks.memory
 
-Both learners live in processes of their own, which take turns step by step, so that whatever else
-the machine does slows both alike; each reports its own peak of resident memory. The queue's part of
-a step, the loss with its gradient and the writing of the new keys, is timed by itself.
+The learners with and without a memory run in separate processes, which take turns step by step, so
+that whatever else the machine does slows both alike. Each process reports its peak of resident
+memory. The queue's part of a step (the loss with its gradient, and writing the new keys) is timed
+by itself.
 """
 
 import argparse
@@ -39,8 +40,8 @@ def build_step(depth: int, batch: int, image_size: int, with_memory: bool) -> Ca
     from tf_simclrv2.keras2 import tf
     from tf_simclrv2.learners.memory import PretrainerWithMemory
     from tf_simclrv2.learners.pretrainer import Pretrainer
+    from tf_simclrv2.learners.steps import build_network
     from tf_simclrv2.optimization.optimizers import build_optimizer
-    from tf_simclrv2.runtime.restoring import build_network
 
     config = PretrainConfig(
         RunConfig("unused"),
@@ -58,7 +59,6 @@ def build_step(depth: int, batch: int, image_size: int, with_memory: bool) -> Ca
     else:
         learner = Pretrainer(network, config.contrastive, config.optimization)
     learner.compile(build_optimizer(config.optimization, 0.1, learner.roles))
-    learner.optimizer.build(network.trainable_variables)
     shape = [batch, image_size, image_size, 3]
     data = {"view_1": tf.random.uniform(shape), "view_2": tf.random.uniform(shape)}
     data["label"] = tf.zeros([batch], tf.int64)
@@ -67,7 +67,7 @@ def build_step(depth: int, batch: int, image_size: int, with_memory: bool) -> Ca
 
 
 def build_queue_step(batch: int, size: int, dim: int = 128) -> Callable[[], None]:
-    """Returns a function that does what a step does with a full queue of ``size`` keys."""
+    """Returns a function that does a step's work on a full queue of ``size`` keys."""
     from tf_simclrv2.keras2 import tf
     from tf_simclrv2.learners.memory import KeyQueue
     from tf_simclrv2.objectives.contrastive import normalize, nt_xent_with_memory
@@ -81,9 +81,8 @@ def build_queue_step(batch: int, size: int, dim: int = 128) -> Callable[[], None
     def step():
         with tf.GradientTape() as tape:
             tape.watch(projections)
-            loss = nt_xent_with_memory(
-                *tf.split(projections, 2), *tf.split(keys, 2), queue.keys, queue.filled
-            ).loss
+            queries = tf.split(normalize(projections, True), 2)
+            loss = nt_xent_with_memory(queries, tf.split(keys, 2), queue.keys, queue.filled).loss
         queue.enqueue(keys)
         return tape.gradient(loss, projections)[0, 0]
 
@@ -111,7 +110,7 @@ def compare(depth: int, batch: int, image_size: int, steps: int) -> List[List[tu
         worker.start()
         workers.append((worker, here))
     measured = [[], []]
-    # The first turn only waits until both are ready.
+    # The first turn waits until both are ready, and is not counted.
     for turn in range(steps + 1):
         for (_, connection), results in zip(workers, measured):
             connection.send(True)
@@ -127,10 +126,10 @@ def compare(depth: int, batch: int, image_size: int, steps: int) -> List[List[tu
 def main() -> None:
     """Prints both tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--depths", default="18,50", help="ResNets to time the whole step of")
+    parser.add_argument("--depths", default="18,50", help="ResNets whose step is timed")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--image_size", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=10, help="steps to time of each")
+    parser.add_argument("--steps", type=int, default=10, help="steps to time for each")
     options = parser.parse_args()
     seconds_with = {}
     for depth in map(int, options.depths.split(",")):
@@ -145,7 +144,7 @@ def main() -> None:
             f"ratio {peaks[1] / peaks[0]:.2f}; medians of {options.steps} steps",
             flush=True,
         )
-    # In turns here too; the first call of each traces it.
+    # In turns here too. The first call of each function traces it.
     queue_steps = {size: build_queue_step(options.batch, size) for size in _SIZES}
     for step in queue_steps.values():
         step()

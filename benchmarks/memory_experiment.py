@@ -1,24 +1,26 @@
-"""What the memory is worth at small batches: digits, with and without it, at equal steps.
+"""Measures what the memory gains at small batches: digits with and without it, at equal steps.
 
-Runs the shipped commands, one after the other in this process, and prints a table; runs that are
-already in the output directory are not repeated. The tables in docs/results.md and docs/memory.md
-are made with it, from the project's root:
+Runs the commands one after the other in this process and prints a table; runs that are already in
+the output directory are not repeated. It made the tables in docs/results.md and docs/memory.md.
+Run it from the project's root:
 
   python -m benchmarks.memory_experiment --output=runs/memory
 
-For each variant, batch size and seed: ``pretrain`` by flags/digits/pretrain.txt with the variant's
-flags, probes of the frozen network, and ``finetune`` by flags/digits/finetune_1pct.txt on three
-choices of 14 labelled images, since with so few the choice decides more than the network.
-Differences to the variant ``without``, of the same temperature, are taken seed by seed.
+For each variant, batch size and seed it runs ``pretrain`` with flags/digits/pretrain.txt and the
+variant's flags, probes the frozen network, and runs ``finetune`` with
+flags/digits/finetune_1pct.txt on three choices of 14 labelled images, since with so few labels the
+choice decides more than the network. Differences from the variant ``without``, at the same
+temperature, are taken seed by seed.
 """
 
 import argparse
 import csv
 import os
 import statistics
-from typing import List, Sequence, Tuple
+from typing import List, NamedTuple, Sequence, Tuple
 
 _NUM_TRAIN = 1437
+_NUM_LABELS = 14
 _MEMORY = ["--use_memory", "--memory_size=1024"]
 VARIANTS = {
     "without": [],
@@ -55,141 +57,110 @@ def _accuracy(directory: str) -> float:
 
 
 def probes(directory: str) -> Tuple[float, float]:
-    """Reads a pretrained network's classes off its frozen features, of images without augmentation.
+    """Classifies by a pretrained network's frozen features, of images without augmentation.
 
     The probe that learns while pretraining, at the pretraining's learning rate and number of steps,
-    also says how fast representations moved; these two don't.
+    also depends on how fast representations moved; these two don't.
 
     Args:
       directory: of the pretraining run.
 
     Returns:
-      Test top-1 in % of a linear classifier on the representation that learnt from all labels, and,
-      as a mean over 200 choices of 14 labels, of the nearest class mean by cosine similarity on the
-      layer that fine-tuning starts from.
+      Test top-1 in % of a linear classifier that learnt from all labels, on the representation, and
+      of the nearest class mean by cosine similarity, on the layer that fine-tuning starts from, as
+      a mean over 200 choices of 14 labels.
     """
-    import numpy as np
-
-    from tf_simclrv2.data.pipeline import evaluation_batches
+    from tf_simclrv2.data.batches import evaluation_batches
     from tf_simclrv2.data.sources import open_source
-    from tf_simclrv2.keras2 import keras, tf
-    from tf_simclrv2.runtime.restoring import restore_network
+    from tf_simclrv2.evaluation import class_means, logistic
+    from tf_simclrv2.evaluation.features import features
+    from tf_simclrv2.runtime.checkpoint import load_run
     from tf_simclrv2.runtime.run_directory import RunDirectory
 
     pretrained = RunDirectory(directory)
-    network, data = restore_network(pretrained), pretrained.config.data
-    parts = []
-    for split in (data.train_split, data.eval_split):
-        batches = []
-        for batch in evaluation_batches(open_source(data), data, split):
-            outputs = network.endpoints(batch["image"], training=False)
-            counts = batch["weight"] > 0
-            kept = outputs["proj_head_input"], outputs["proj_layer_1"], batch["label"]
-            batches.append([part[counts] for part in kept])
-        parts.append([tf.concat(part, axis=0) for part in zip(*batches)])
-    (features, hiddens, labels), (test_features, test_hiddens, test_labels) = parts
+    network, data = load_run(pretrained.path), pretrained.config.data
+    source = open_source(data)
 
-    def standardizing(inputs):
-        mean, variance = tf.nn.moments(inputs, 0)
-        return keras.layers.Normalization(mean=mean, variance=variance)
-
-    standardize = standardizing(features)
-    kernel = tf.Variable(tf.zeros([features.shape[1], len(pretrained.class_names)]))
-    bias = tf.Variable(tf.zeros([len(pretrained.class_names)]))
-    optimizer = keras.optimizers.Adam(0.05)
-
-    @tf.function
-    def step(inputs):
-        with tf.GradientTape() as tape:
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, inputs @ kernel + bias)
-            loss = tf.reduce_mean(losses) + 1e-3 * tf.reduce_sum(kernel**2)
-        variables = [kernel, bias]
-        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables))
-
-    inputs = standardize(features)
-    for _ in range(500):
-        step(inputs)
-    predicted = tf.argmax(standardize(test_features) @ kernel + bias, axis=1)
-    linear = 100 * float(tf.reduce_mean(tf.cast(predicted == test_labels, tf.float32)))
-
-    standardize = standardizing(hiddens)
-    hiddens, test_hiddens = (
-        tf.math.l2_normalize(standardize(part), axis=1).numpy() for part in (hiddens, test_hiddens)
-    )
-    random = np.random.RandomState(0)
-    of_class = [np.flatnonzero(labels.numpy() == label) for label in range(10)]
-    correct = []
-    for _ in range(200):
-        # One image of each class, a second one of four.
-        counts = 1 + (random.permutation(10) < 4)
-        means = np.stack([
-            hiddens[random.choice(images, count, replace=False)].mean(axis=0)
-            for images, count in zip(of_class, counts)
-        ])  # fmt: skip
-        means /= np.linalg.norm(means, axis=1, keepdims=True)
-        nearest = np.argmax(test_hiddens @ means.T, axis=1)
-        correct.append(np.mean(nearest == test_labels.numpy()))
-    return linear, 100 * float(np.mean(correct))
-
-
-def run(
-    output: str, variant: str, batch: int, seed: int, steps: int, label_seeds: Sequence[str]
-) -> dict:
-    """Pretrains once, and fine-tunes on each choice of labels.
-
-    Args:
-      output: the directory for the runs.
-      variant: a key of ``VARIANTS``.
-      batch: images in a pretraining batch.
-      seed: of all runs.
-      steps: of pretraining.
-      label_seeds: choices of labels to fine-tune on.
-
-    Returns:
-      A row: variant, batch, seed and the test top-1 in % of the two of :func:`probes`, of the probe
-      that learnt while pretraining and, unless there are no choices, after fine-tuning.
-    """
-    name = os.path.join(output, f"{variant}_{batch}_{seed}")
-    pretraining = [
-        "pretrain",
-        "--flagfile=flags/digits/pretrain.txt",
-        f"--train_batch_size={batch}",
-        f"--train_steps={steps}",
-        # The recipe's learning rate at its batch of 128, scaled by the root of the batch.
-        f"--learning_rate={128**-0.5}",
-        "--learning_rate_scaling=sqrt",
-        # A tenth of the steps, as in the recipe.
-        f"--warmup_epochs={0.1 * steps * batch / _NUM_TRAIN}",
-        f"--checkpoint_steps={steps}",
-        f"--seed={seed}",
-    ]
-    _run([*pretraining, *VARIANTS[variant]], f"{name}_pretrained")
-    for labels in label_seeds:
-        tuning = [
-            "finetune",
-            "--flagfile=flags/digits/finetune_1pct.txt",
-            f"--checkpoint={name}_pretrained",
-            f"--seed={seed}",
-            f"--label_seed={labels}",
+    def splits(layer):
+        return [
+            features(network, evaluation_batches(source, data, split), layer)
+            for split in (data.train_split, data.eval_split)
         ]
-        _run(tuning, f"{name}_tuned_{labels}")
-    linear, few_labels = probes(f"{name}_pretrained")
-    row = {
-        "variant": variant,
-        "batch": batch,
-        "seed": seed,
-        "linear probe": linear,
-        "14 labels, class means": few_labels,
-        "probe while pretraining": _accuracy(f"{name}_pretrained"),
-    }
-    if label_seeds:
-        tuned = [_accuracy(f"{name}_tuned_{labels}") for labels in label_seeds]
-        row["14 labels, fine-tuned"] = statistics.mean(tuned)
-    return row
+
+    results = [
+        logistic.run(*splits("proj_head_input")),
+        class_means.run(*splits("proj_layer_1"), num_labels=_NUM_LABELS),
+    ]
+    linear, few_labels = (100 * result["top_1_accuracy"] for result in results)
+    return linear, few_labels
+
+
+class Experiment(NamedTuple):
+    """What all runs of an experiment share.
+
+    Attributes:
+      output: the directory for the runs.
+      steps: of pretraining.
+      label_seeds: choices of labels to fine-tune on; may be empty.
+    """
+
+    output: str
+    steps: int
+    label_seeds: Sequence[str]
+
+    def run(self, variant: str, batch: int, seed: int) -> dict:
+        """Pretrains once, and fine-tunes on each choice of labels.
+
+        Args:
+          variant: a key of ``VARIANTS``.
+          batch: images in a pretraining batch.
+          seed: of all runs.
+
+        Returns:
+          A row: variant, batch, seed and the test top-1 in % of the two of :func:`probes`, of the
+          probe that learnt while pretraining and, unless there are no choices, after fine-tuning.
+        """
+        name = os.path.join(self.output, f"{variant}_{batch}_{seed}")
+        pretraining = [
+            "pretrain",
+            "--flagfile=flags/digits/pretrain.txt",
+            f"--train_batch_size={batch}",
+            f"--train_steps={self.steps}",
+            # The recipe's learning rate at its batch of 128, scaled by the root of the batch.
+            f"--learning_rate={128**-0.5}",
+            "--learning_rate_scaling=sqrt",
+            # A tenth of the steps, as in the recipe.
+            f"--warmup_epochs={0.1 * self.steps * batch / _NUM_TRAIN}",
+            f"--checkpoint_steps={self.steps}",
+            f"--seed={seed}",
+        ]
+        _run([*pretraining, *VARIANTS[variant]], f"{name}_pretrained")
+        for labels in self.label_seeds:
+            tuning = [
+                "finetune",
+                "--flagfile=flags/digits/finetune_1pct.txt",
+                f"--checkpoint={name}_pretrained",
+                f"--seed={seed}",
+                f"--label_seed={labels}",
+            ]
+            _run(tuning, f"{name}_tuned_{labels}")
+        linear, few_labels = probes(f"{name}_pretrained")
+        row = {
+            "variant": variant,
+            "batch": batch,
+            "seed": seed,
+            "linear probe": linear,
+            "14 labels, class means": few_labels,
+            "probe while pretraining": _accuracy(f"{name}_pretrained"),
+        }
+        if self.label_seeds:
+            tuned = [_accuracy(f"{name}_tuned_{labels}") for labels in self.label_seeds]
+            row["14 labels, fine-tuned"] = statistics.mean(tuned)
+        return row
 
 
 def table(rows: List[dict]) -> str:
-    """Returns means over the seeds and standard deviations, and paired differences, as Markdown."""
+    """Returns means and standard deviations over the seeds, and paired differences, as Markdown."""
     measures = [name for name in rows[0] if name not in ("variant", "batch", "seed")]
     lines = [
         f"| batch | variant | seeds | {' | '.join(measures)} |",
@@ -232,13 +203,12 @@ def main() -> None:
     options = parser.parse_args()
     label_seeds = [seed for seed in options.label_seeds.split(",") if seed]
     os.makedirs(options.output, exist_ok=True)
+    experiment = Experiment(options.output, options.steps, label_seeds)
     rows = []
     for seed in options.seeds.split(","):
         for batch in options.batches.split(","):
             for variant in options.variants.split(","):
-                rows.append(
-                    run(options.output, variant, int(batch), int(seed), options.steps, label_seeds)
-                )
+                rows.append(experiment.run(variant, int(batch), int(seed)))
                 print(table(rows), flush=True)
     with open(os.path.join(options.output, "rows.csv"), "w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))

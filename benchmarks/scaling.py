@@ -1,12 +1,12 @@
-"""What replicas cost, how the contrastive loss grows with the batch, what recomputation saves.
+"""What replicas cost, how the contrastive loss grows with the batch, and what recomputation saves.
 
 Run from the project's root; all tables take about a quarter of an hour on two cores:
 
   python -m benchmarks.scaling [--tables=replicas,loss,rematerialize]
 
 Replicas are virtual devices, which share the machine's cores: the step's time shows what the
-exchange costs, not what more devices would gain. Every measurement has a process of its own, whose
-peak of resident memory is reported.
+exchange costs, not what more devices would gain. Every measurement runs in a separate process and
+reports that process's peak of resident memory.
 """
 
 import argparse
@@ -34,8 +34,8 @@ def time_step(replicas: int, batch: int, image_size: int, steps: int) -> Tuple[f
     """Times a pretraining step of ResNet-18 on virtual devices.
 
     Args:
-      replicas: how many.
-      batch: the global one.
+      replicas: number of virtual devices.
+      batch: the global batch.
       image_size: in pixels.
       steps: how many to time.
 
@@ -53,9 +53,9 @@ def time_step(replicas: int, batch: int, image_size: int, steps: int) -> Tuple[f
     from tf_simclrv2.learners.pretrainer import Pretrainer
     from tf_simclrv2.networks.network import Network
     from tf_simclrv2.optimization.optimizers import build_optimizer
-    from tf_simclrv2.runtime.strategy import distribute, open_strategy
+    from tf_simclrv2.runtime.devices import Devices
 
-    strategy = open_strategy(DevicesConfig(virtual_devices=replicas))
+    devices = Devices.open(DevicesConfig(virtual_devices=replicas))
     received: List[int] = []
     gather = tf.distribute.ReplicaContext.all_gather
 
@@ -65,30 +65,30 @@ def time_step(replicas: int, batch: int, image_size: int, steps: int) -> Tuple[f
 
     tf.distribute.ReplicaContext.all_gather = counting_gather
     optimization = OptimizationConfig(train_batch_size=batch)
-    with strategy.scope():
-        # As a network for pretraining it has the whole projection head.
+    with devices.scope():
+        # With probe=True, as for pretraining, it has all layers of the projection head.
         network = Network(
             NetworkConfig(resnet_depth=18).resolved(image_size), ProjectionHeadConfig(), probe=True
         )
         learner = Pretrainer(network.build_for(image_size), ContrastiveConfig(), optimization)
         learner.compile(build_optimizer(optimization, 0.1, learner.roles))
-        learner.optimizer.build(network.trainable_variables)
 
     def batches(part):
         shape = [batch // part.replicas, image_size, image_size, 3]
         views = {"view_1": tf.random.uniform(shape), "view_2": tf.random.uniform(shape)}
         return tf.data.Dataset.from_tensors(views).repeat()
 
-    iterator = iter(distribute(strategy, batches))
+    iterator = iter(devices.distribute(batches))
 
     @tf.function
     def step(iterator):
-        return strategy.run(learner.train_step, args=(next(iterator),))
+        return devices.strategy.run(learner.train_step, args=(next(iterator),))
 
     seconds, peak = _timed(
-        lambda: strategy.experimental_local_results(step(iterator)["loss"])[0].numpy(), steps
+        lambda: devices.strategy.experimental_local_results(step(iterator)["loss"])[0].numpy(),
+        steps,
     )
-    # A step gathers once; each replica traces it, and more than once.
+    # A step gathers once, but each replica traces it, and more than once.
     return seconds, peak, max(received, default=0)
 
 
@@ -114,7 +114,7 @@ def measure_rematerialization(rematerialize: bool, batch: int, image_size: int) 
 
     Args:
       rematerialize: whether to compute activations again instead of keeping them.
-      batch: images, of each of which there are two views.
+      batch: images, each with two views.
       image_size: in pixels.
     """
     from tf_simclrv2.config import (
@@ -135,14 +135,13 @@ def measure_rematerialization(rematerialize: bool, batch: int, image_size: int) 
     network.encoder.rematerialize = rematerialize
     learner = Pretrainer(network.build_for(image_size), ContrastiveConfig(), optimization)
     learner.compile(build_optimizer(optimization, 0.1, learner.roles))
-    learner.optimizer.build(network.trainable_variables)
     shape = [batch, image_size, image_size, 3]
     views = {"view_1": tf.random.uniform(shape), "view_2": tf.random.uniform(shape)}
     step = tf.function(learner.train_step)
     return _timed(lambda: float(step(views)["loss"]), 1)[1]
 
 
-def _alone(function, *arguments):
+def _in_own_process(function, *arguments):
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(function, arguments)
 
@@ -153,9 +152,9 @@ def _print_replicas(batch: int, image_size: int, steps: int) -> None:
     print("|--:|--:|--:|--:|--:|")
     first = None
     for replicas in (1, 2, 4):
-        seconds, peak, received = _alone(time_step, replicas, batch, image_size, steps)
+        seconds, peak, received = _in_own_process(time_step, replicas, batch, image_size, steps)
         first = first or seconds
-        # Both embeddings of the images of all other replicas, in float32.
+        # Both embeddings of all other replicas' images, in float32.
         least = 2 * (batch - batch // replicas) * _DIM * 4
         print(f"| {replicas} | {seconds / first:.2f} | {peak:.0f} | {received:,} | {least:,} |",
               flush=True)  # fmt: skip
@@ -167,7 +166,7 @@ def _print_loss(steps: int) -> None:
     print("|--:|--:|--:|--:|")
     before = None
     for batch in (256, 512, 1024, 2048, 4096, 8192):
-        seconds, peak = _alone(time_loss, batch, steps)
+        seconds, peak = _in_own_process(time_loss, batch, steps)
         growth = f"{seconds / before:.1f}" if before else ""
         print(f"| {batch} | {1000 * seconds:.0f} | {growth} | {peak:.0f} |", flush=True)
         before = seconds
@@ -178,17 +177,21 @@ def _print_rematerialization() -> None:
     print("| batch | peak MiB | with --rematerialize |")
     print("|--:|--:|--:|")
     for batch in (4, 8, 16):
-        peaks = [_alone(measure_rematerialization, again, batch, 224) for again in (False, True)]
+        peaks = [
+            _in_own_process(measure_rematerialization, again, batch, 224) for again in (False, True)
+        ]
         print(f"| {batch} | {peaks[0]:.0f} | {peaks[1]:.0f} |", flush=True)
 
 
 def main() -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tables", default="replicas,loss,rematerialize", help="what to measure")
+    parser.add_argument(
+        "--tables", default="replicas,loss,rematerialize", help="the tables to print"
+    )
     parser.add_argument("--batch", type=int, default=64, help="global batch of the steps")
     parser.add_argument("--image_size", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=5, help="steps to time of each")
+    parser.add_argument("--steps", type=int, default=5, help="steps to time for each")
     options = parser.parse_args()
     tables = options.tables.split(",")
     if "replicas" in tables:
