@@ -79,9 +79,8 @@ def config_of(command: str, *arguments: str) -> Any:
         argument if argument.startswith("--") else f"--flagfile=flags/{argument}.txt"
         for argument in arguments
     ]
-    return command_line.build(
-        COMMANDS[command], command_line.parse(COMMANDS[command], [*flags, *directories])
-    )
+    kind = COMMANDS[command].config
+    return command_line.build(kind, command_line.parse(kind, [*flags, *directories]))
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -97,8 +96,9 @@ def test_opens_with_what_it_is_and_what_to_expect(recipe):
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_command_parses_and_uses_the_recipe(recipe):
     command, *arguments = command_in(recipe)
-    config = command_line.build(COMMANDS[command], command_line.parse(COMMANDS[command], arguments))
-    assert isinstance(config, COMMANDS[command])
+    kind = COMMANDS[command].config
+    config = command_line.build(kind, command_line.parse(kind, arguments))
+    assert isinstance(config, kind)
     assert recipe in included(arguments)
 
 
@@ -112,7 +112,7 @@ def test_network_is_that_of_table_1(name):
     depth, width, selective_kernels, parameters, *accuracies = TABLE_1[name]
     recipe = f"flags/networks/{name}.txt"
     # All three, or a student would inherit the rest from its teacher; and no other.
-    values = command_line.parse(COMMANDS["pretrain"], [f"--flagfile={recipe}"])
+    values = command_line.parse(COMMANDS["pretrain"].config, [f"--flagfile={recipe}"])
     assert values == {
         "resnet_depth": depth,
         "width_multiplier": width,
