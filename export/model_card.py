@@ -142,17 +142,17 @@ def _followed(path: str) -> Optional[RunDirectory]:
 
 def _data(run: RunDirectory) -> str:
     config = run.config
-    told = f"{config.data.dataset}, split {config.data.train_split}"
+    used = f"{config.data.dataset}, split {config.data.train_split}"
     checkpoint = config.fine_tuning.checkpoint if isinstance(config, FinetuneConfig) else None
     if checkpoint is None or run.converted is not None:
-        return told
+        return used
     pretrained = _followed(checkpoint)
     if pretrained is None:
-        return f"{told}; what it was pretrained on is unknown, since {checkpoint} can't be read"
+        return f"{used}; what it was pretrained on is unknown, since {checkpoint} can't be read"
     if pretrained.converted is not None:
         source = pretrained.converted["google_checkpoint"]
-        return f"{told}; pretrained weights converted from {source}, see there for their data"
-    return f"{told}; pretrained without labels on {_data(pretrained)}"
+        return f"{used}; pretrained weights converted from {source}, see there for their data"
+    return f"{used}; pretrained without labels on {_data(pretrained)}"
 
 
 def _labels(run: RunDirectory) -> str:

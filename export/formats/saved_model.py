@@ -84,7 +84,7 @@ def serving_module(
     Returns:
       The object to save, and its signatures by name: ``serving_default`` and ``embed`` take
       ``images``, float32 [batch, height, width, 3] in [0, 1]; ``serving_bytes`` takes
-      ``image_bytes``, string [batch]. ``embed`` returns ``representation`` alone, the others what
+      ``image_bytes``, string [batch]. ``embed`` returns only ``representation``, the others what
       :func:`outputs_of` does.
     """
     module = tf.__internal__.tracking.AutoTrackable()
