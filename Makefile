@@ -15,9 +15,9 @@ find_newer = "$(PYTHON)" -c "$(call supported,11)" && \
 PYTHON ?= $(shell $(find_python))
 VENV ?= .venv
 RUN = $(VENV)/bin/python
-# Quick tests run in so many processes, a file's tests in one of them.
+# Quick tests run in so many processes, a file's tests in one of them, in the order of tests/conftest.py.
 JOBS ?= 2
-PYTEST = $(RUN) -m pytest --numprocesses=$(JOBS) --dist=loadfile
+PYTEST = $(RUN) -m pytest --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder
 
 .PHONY: setup setup-newer demo test test-slow test-newer notebooks lint package
 
