@@ -33,8 +33,8 @@ def _given():
     images = np.random.RandomState(0).uniform(size=(4, 32, 32, 3)).astype(np.float32)
     views = {"view_1": images, "view_2": images[::-1].copy()}
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, name="classifier")])
-    network = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Flatten()])
     small = config.NetworkConfig(18, 1 / 32, stem="cifar")
+    network = Network(small, config.ProjectionHeadConfig()).build_for(32)
     return {
         **PUBLIC,
         **{name: getattr(config, name) for name in dir(config) if name.endswith("Config")},

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 FLOORS = [
-    {"config", "keras2", "optimizer_rows", "quiet", "__init__"},
+    {"config", "environment", "keras2", "optimizer_rows", "quiet", "__init__"},
     {"networks", "objectives", "optimization", "data"},
     {"learners", "evaluation", "labelling", "runtime", "interop"},
     {"training"},

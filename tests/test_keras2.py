@@ -8,11 +8,12 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
-LIBRARY = "from tf_simclrv2.keras2 import keras"
+LIBRARY = "import tf_simclrv2"
 # A layer of ours in a model of tf.keras, by each way of naming it.
 USE = """
-from tf_simclrv2.networks.heads import ClassifierHead
 import tensorflow as tf
+from tf_simclrv2.networks.heads import ClassifierHead
+from tf_simclrv2.keras2 import keras
 import numpy as np
 tf.keras.Sequential([ClassifierHead(2)])(np.zeros([1, 3], np.float32))
 from tensorflow import keras as other

@@ -29,3 +29,36 @@ from .runtime.checkpoint import load_run
 from .runtime.run_directory import RunDirectory
 
 __version__: str
+
+__all__ = [
+    "LARS",
+    "AugmentationConfig",
+    "Classifier",
+    "ConfigError",
+    "ContrastiveConfig",
+    "DataConfig",
+    "DistillationConfig",
+    "Distiller",
+    "Encoder",
+    "KeyQueue",
+    "Learner",
+    "Memory",
+    "MemoryConfig",
+    "MovingAverage",
+    "Network",
+    "NetworkConfig",
+    "OptimizationConfig",
+    "Pretrainer",
+    "PretrainerWithMemory",
+    "ProjectionHead",
+    "ProjectionHeadConfig",
+    "RunDirectory",
+    "WarmupCosine",
+    "contrastive_batches",
+    "distillation_loss",
+    "load_run",
+    "nt_xent",
+    "nt_xent_with_memory",
+    "open_source",
+    "two_views",
+]

@@ -7,25 +7,16 @@ on Python 3.12 and newer it is tf-keras, which carries the same API on.
 import contextlib
 import functools
 import os
-import sys
 from typing import Any, Dict, List, Mapping
 
+from tf_simclrv2.environment import TF_KERAS
 from tf_simclrv2.quiet import silent
 
-_TF_KERAS = sys.version_info >= (3, 12)
-
-# TensorFlow leaves oneDNN off on CPUs without AVX-512, where it makes small convolutions several
-# times faster. These variables are read when TensorFlow is imported, and a user's own value wins.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-if _TF_KERAS:
-    # Makes tf.keras the same Keras 2 as the one imported below, also inside tensorflow-hub.
-    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
-
 # Newer TensorFlow writes to stderr before it has read its log level.
-with silent() if _TF_KERAS else contextlib.nullcontext():
+with silent() if TF_KERAS else contextlib.nullcontext():
     import tensorflow as tf
 
-    if _TF_KERAS:
+    if TF_KERAS:
         import tf_keras as keras
     else:
         import keras
@@ -57,7 +48,7 @@ def _use_for_tf_keras() -> None:
         )
 
 
-if _TF_KERAS:
+if TF_KERAS:
     _use_for_tf_keras()
 
 # What TensorFlow raises when it reads checkpoints that are damaged or none of its own.

@@ -194,6 +194,17 @@ def test_the_version_is_the_same_everywhere():
     assert headings[0] == version
 
 
+def test_type_checkers_see_each_public_name():
+    stub = ast.parse((ROOT / "tf_simclrv2" / "__init__.pyi").read_text())
+    imported = [
+        alias.name for node in stub.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    ]
+    (exported,) = (
+        ast.literal_eval(node.value) for node in stub.body if isinstance(node, ast.Assign)
+    )
+    assert sorted(exported) == sorted(imported) == sorted(tf_simclrv2.__all__)
+
+
 def test_the_files_that_contributing_names_exist():
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`((?:[\w.]+/)+[\w.]*|\w+\.(?:md|txt|toml|cff))`", text))

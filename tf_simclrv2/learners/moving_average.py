@@ -14,8 +14,8 @@ class MovingAverage(keras.layers.Layer):
 
     Args:
       network: the model that is trained, with its variables created: any Keras model or layer.
-      average: another one of the same architecture; it takes over ``network``'s weights and follows
-        them from then on.
+      average: another one of the same architecture, with or without variables; it takes over
+        ``network``'s weights and follows them from then on.
       decay: share of itself that the average keeps at each step, in [0, 1).
       ramp: whether the decay is bounded by ``t / (t + 9)`` at step ``t``, see :meth:`decay`.
       batch_norm: ``batch`` or ``moving``: what batch norm of the average uses while training, the
@@ -44,6 +44,8 @@ class MovingAverage(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        if not weights_by_layer(average) and network.get_build_config() is not None:
+            average.build_from_config(network.get_build_config())
         self.final_decay = decay
         self.ramp = ramp
         # A frozen batch norm would use the moving statistics.
