@@ -80,7 +80,7 @@ def test_the_same_run_goes_on_also_from_elsewhere_and_with_another_log(run, conf
         ("augmentation", {"use_blur": False}, "use_blur was True and is now False"),
     ],
 )
-def test_other_settings_are_refused_by_name(run, config, section, fields, words):
+def test_other_settings_are_refused_by_name(run, saved, config, section, fields, words):
     other = dataclasses.replace(
         config, **{section: dataclasses.replace(getattr(config, section), **fields)}
     )
@@ -102,6 +102,7 @@ def test_paths_may_be_spelt_in_another_way(config, tmp_path, monkeypatch):
 
     run = RunDirectory(config.run.model_dir)
     begin(run, RunSettings("finetune", fine_tuning("p"), ["a"]))
+    run.table.append(1, {"loss": 1.0})
     for spelling in ("p/", "./p", f"{tmp_path}/p", "~/p"):
         run.claim(RunSettings("finetune", fine_tuning(spelling), ["a"]))
     with pytest.raises(ConfigError, match="checkpoint was p and is now q"):
@@ -112,15 +113,43 @@ def test_what_a_run_was_converted_from_is_kept_when_it_goes_on(config):
     run = RunDirectory(config.run.model_dir)
     source = {"google_checkpoint": "x", "kernel_scale": 1.0}
     begin(run, RunSettings("pretrain", config, ["0"], False, source))
+    run.table.append(1, {"loss": 1.0})
     begin(run, RunSettings("pretrain", config, ["0"]))
     for settings in (run.settings, RunDirectory(run.path).settings):
         assert settings.converted == source
         assert not settings.class_names_known
 
 
-def test_other_classes_are_refused(run, config):
+def test_other_classes_are_refused(run, saved, config):
     with pytest.raises(ConfigError, match="the classes of the data differ"):
         run.claim(RunSettings("pretrain", config, ["a", "c"]))
+
+
+def test_a_run_that_failed_before_its_first_step_can_be_begun_with_other_settings(run, config):
+    settings = RunSettings("pretrain", dataclasses.replace(config, data=DataConfig()), ["c"])
+    begin(RunDirectory(run.path), settings)
+    assert RunDirectory(run.path).config.data == DataConfig()
+    assert RunDirectory(run.path).class_names == ["c"]
+
+
+@pytest.mark.parametrize("left", [{"config.json.tmp": "{"}, {"config.json": "", "metrics.csv": ""}])
+def test_a_run_begins_where_a_kill_left_only_temporary_or_empty_files(left, config):
+    path = pathlib.Path(config.run.model_dir)
+    path.mkdir()
+    for name, text in left.items():
+        (path / name).write_text(text)
+    begin(RunDirectory(str(path)), RunSettings("pretrain", config, None))
+    assert RunDirectory(str(path)).config == config
+    assert not list(path.glob("*.tmp"))
+
+
+def test_a_run_does_not_begin_next_to_other_files(config):
+    path = pathlib.Path(config.run.model_dir)
+    path.mkdir()
+    for name in ("config.json.tmp", "notes.txt"):
+        (path / name).write_text("")
+    with pytest.raises(ConfigError, match="must be a new or empty directory"):
+        RunDirectory(str(path)).claim(RunSettings("pretrain", config, None))
 
 
 def test_a_run_without_checkpoint_is_no_starting_point(run):
@@ -172,16 +201,14 @@ def test_where_the_newest_checkpoint_is_missing_the_one_before_is_taken(
         path.unlink()
     assert run.latest_checkpoint() == str(saved / "ckpt-2")
     assert run.latest_checkpoint() == str(saved / "ckpt-2")
-    assert caplog.messages == [
-        f"{saved}: the files of its newest checkpoint are missing, so ckpt-2 is taken"
-    ]
+    assert caplog.messages == [f"{saved}: damaged: ckpt-4 (files are missing); ckpt-2 is taken"]
 
 
 @pytest.mark.parametrize("missing", ["ckpt-*", "*.index", "*.data*"])
 def test_checkpoints_of_which_none_is_whole_are_refused(missing, run, saved):
     for path in saved.glob(missing):
         path.unlink()
-    with pytest.raises(ConfigError, match="files of its checkpoints are missing"):
+    with pytest.raises(ConfigError, match="none of its checkpoints can be read"):
         run.latest_checkpoint()
 
 
@@ -207,6 +234,12 @@ def test_weights_and_step_are_of_one_checkpoint_though_another_is_saved_meanwhil
     assert reader.get_tensor("optimizer/_iterations/.ATTRIBUTES/VARIABLE_VALUE") == 4
     for value, other in zip(checkpoint.restore_network().get_weights(), expected):
         np.testing.assert_array_equal(value, other)
+
+
+def test_a_checkpoint_may_be_named_from_home(method, monkeypatch):
+    monkeypatch.setenv("HOME", os.path.dirname(method["distilled"]))
+    for path in ("~/distilled", "~/distilled/checkpoints/ckpt-4"):
+        assert Checkpoint.open(path, "model_dir").step == 4
 
 
 def test_a_run_reads_its_settings_once(method, monkeypatch):

@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from tf_simclrv2.keras2 import keras, tf
 from tf_simclrv2.optimization.schedules import WarmupCosine
+from tf_simclrv2.runtime.checkpoint_saver import CheckpointSaver
 from tf_simclrv2.runtime.run_directory import RunDirectory
 
 # Means of metrics by name.
@@ -145,14 +146,14 @@ class SaveCheckpoints(keras.callbacks.Callback):
     """Saves a checkpoint every so many steps, and when training ends or is interrupted.
 
     Args:
-      manager: saves the checkpoints.
+      saver: saves the checkpoints.
       every_steps: steps between checkpoints.
       is_saved: whether training starts from a checkpoint, so that none is saved before a step.
     """
 
-    def __init__(self, manager: tf.train.CheckpointManager, every_steps: int, is_saved: bool):
+    def __init__(self, saver: CheckpointSaver, every_steps: int, is_saved: bool):
         super().__init__()
-        self._manager = manager
+        self._saver = saver
         self._every_steps = every_steps
         self._is_saved = is_saved
 
@@ -172,5 +173,5 @@ class SaveCheckpoints(keras.callbacks.Callback):
 
     def _save(self) -> None:
         if self._saved_step != self._step:
-            self._manager.save(checkpoint_number=self._step)
+            self._saver.save(checkpoint_number=self._step)
             self._saved_step = self._step

@@ -9,7 +9,12 @@ from tf_simclrv2.config import ConfigError, refuse
 from tf_simclrv2.keras2 import READ_ERRORS, tf
 from tf_simclrv2.learners.steps import STEPS
 from tf_simclrv2.networks.network import Network
+from tf_simclrv2.runtime.checkpoint_folder import checkpoint_path, checkpoint_step
+from tf_simclrv2.runtime.devices import Devices
 from tf_simclrv2.runtime.run_directory import RunDirectory, open_run
+
+# What the chief of several workers tells instead of a step.
+_NONE, _REFUSED = -1, -2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +52,7 @@ class Checkpoint:
         Raises:
           ConfigError: it is not such a run, it has no checkpoint, or the checkpoint is damaged.
         """
+        path = os.path.expanduser(path)
         named = os.path.isfile(f"{path}.index")
         directory = os.path.dirname(os.path.dirname(os.path.abspath(path))) if named else path
         run = open_run(directory, flag, steps_of_method, writable)
@@ -115,6 +121,38 @@ class Checkpoint:
             status = parts.restore(self.path)
             create()
             status.assert_existing_objects_matched().expect_partial()
+
+
+def newest_checkpoint(run: RunDirectory, devices: Devices, repair: bool) -> Optional[str]:
+    """Finds the checkpoint from which a run continues, the same one on all workers.
+
+    Args:
+      run: the run's directory.
+      devices: what computes; with several workers the chief decides, and all must call this.
+      repair: whether the chief moves damaged newer checkpoints aside.
+
+    Returns:
+      Its path; None if none was saved yet.
+
+    Raises:
+      ConfigError: checkpoints were saved, but all are damaged.
+    """
+    if not devices.has_workers:
+        return run.latest_checkpoint(repair)
+    refused, step = None, _NONE
+    if devices.is_chief:
+        try:
+            latest = run.latest_checkpoint(repair)
+            step = _NONE if latest is None else checkpoint_step(latest)
+        except ConfigError as error:
+            # Others wait for the answer.
+            refused, step = error, _REFUSED
+    step = devices.agreed(step)
+    if refused is not None:
+        raise refused
+    if step == _REFUSED:
+        raise ConfigError(f"{run.path}: the chief of the workers can't read its checkpoints.")
+    return None if step == _NONE else checkpoint_path(run.file("checkpoints"), step)
 
 
 @contextlib.contextmanager

@@ -138,6 +138,18 @@ class Devices:
             )
         )
 
+    def agreed(self, number: int) -> int:
+        """Returns the chief's number; all workers must call this."""
+        if not self.has_workers:
+            return number
+
+        @tf.function
+        def chiefs() -> tf.Tensor:
+            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+            return tf.where(replica == 0, tf.constant(number, tf.int64), 0)
+
+        return int(self.strategy.reduce("sum", self.strategy.run(chiefs), axis=None))
+
     def augments(self, augmentation: AugmentationConfig) -> bool:
         """Whether the devices distort views, rather than the host; see ``augment_on``."""
         if augmentation.augment_on == "auto":

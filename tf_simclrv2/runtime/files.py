@@ -1,6 +1,9 @@
-"""Writing files so that a reader never sees half of one."""
+"""Writing files so that a reader never sees half of one, also after a power cut."""
 
 import os
+
+# The suffix of a file's name while it is being written.
+TEMPORARY = ".tmp"
 
 
 def write_whole(path: str, text: str) -> None:
@@ -10,7 +13,24 @@ def write_whole(path: str, text: str) -> None:
       path: the file; an existing one is replaced.
       text: its content, written as UTF-8.
     """
-    temporary = f"{path}.tmp"
+    temporary = f"{path}{TEMPORARY}"
     with open(temporary, "w", encoding="utf-8") as file:
         file.write(text)
+        file.flush()
+        # A disk may take the new name before the content: a power cut would leave an empty file.
+        os.fsync(file.fileno())
     os.replace(temporary, path)
+    sync(os.path.dirname(path) or ".")
+
+
+def sync(path: str) -> None:
+    """Returns when the disk holds a file's content, or which names a directory has.
+
+    Args:
+      path: an existing file or directory.
+    """
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)

@@ -1,5 +1,6 @@
 """A run directory that explains itself: settings, checkpoints, metrics, result, environment."""
 
+import glob
 import json
 import os
 import platform
@@ -12,13 +13,17 @@ from tf_simclrv2 import __version__
 from tf_simclrv2.config import TrainingConfig, refuse
 from tf_simclrv2.keras2 import keras, tf
 from tf_simclrv2.learners.steps import STEPS
-from tf_simclrv2.runtime.checkpoint_folder import checkpoint_manager, newest_checkpoint
-from tf_simclrv2.runtime.files import write_whole
+from tf_simclrv2.runtime.checkpoint_folder import saved_steps, whole_checkpoint
+from tf_simclrv2.runtime.checkpoint_saver import CheckpointSaver, remove_unfinished
+from tf_simclrv2.runtime.events import drop_events_after
+from tf_simclrv2.runtime.files import TEMPORARY, sync, write_whole
 from tf_simclrv2.runtime.metrics_table import MetricsTable
 from tf_simclrv2.runtime.settings import Converted, RunSettings
 
 # An evaluation's numbers, and which data and weights they are of. Any, since JSON has no types.
 Result = Mapping[str, Any]
+# What a run writes before its first step.
+_FIRST_FILES = ("config.json", "environment.json", "labelled_examples.txt", "metrics.csv")
 
 
 class RunDirectory:
@@ -50,6 +55,23 @@ class RunDirectory:
     def exists(self) -> bool:
         """Whether a run was begun here."""
         return os.path.isfile(self.file("config.json"))
+
+    @property
+    def has_trained(self) -> bool:
+        """Whether the run has left anything of a training step."""
+        saved = saved_steps(self.file("checkpoints"))
+        state, result = self.file("checkpoints", "checkpoint"), self.file("result.json")
+        return bool(saved) or any(map(os.path.lexists, (state, result))) or bool(self.metrics())
+
+    @property
+    def _is_unwritten(self) -> bool:
+        """Whether there is nothing here, or only what a kill or a power cut leaves of the start."""
+        names = os.listdir(self.path) if os.path.isdir(self.path) else []
+        mine = {f"{name}{suffix}" for name in _FIRST_FILES for suffix in ("", TEMPORARY)}
+        return bool(names) and all(
+            name in mine and (name.endswith(TEMPORARY) or os.path.getsize(self.file(name)) == 0)
+            for name in names
+        )
 
     @property
     def settings(self) -> RunSettings:
@@ -91,9 +113,13 @@ class RunDirectory:
         Raises:
           ConfigError: another run, or something else, is here; the message says what differs.
         """
-        if self.exists:
+        if self._is_unwritten:
+            pass
+        elif self.exists:
             before = RunSettings.read(self.file("config.json"))
-            settings = before.continued_by(settings, self.path)
+            # A run that failed before its first step holds nothing that others could mix up.
+            if self.has_trained:
+                settings = before.continued_by(settings, self.path)
         elif self.writable:
             self.check_empty("must be a new or empty directory or one that holds a run")
         self._settings = settings
@@ -124,23 +150,42 @@ class RunDirectory:
         }
         try:
             os.makedirs(self.path, exist_ok=True)
+            sync(os.path.dirname(os.path.abspath(self.path)))
+            self._remove_unfinished()
             self.settings.write(self.file("config.json"))
             write_whole(self.file("environment.json"), json.dumps(environment, indent=2) + "\n")
         except OSError as error:
             raise refuse("model_dir", self.path, f"can't be written ({error.strerror})") from error
 
-    def latest_checkpoint(self) -> Optional[str]:
-        """The path of the newest complete checkpoint, or None if none was saved yet.
+    def _remove_unfinished(self) -> None:
+        """Removes temporary files that a killed process has left."""
+        remove_unfinished(self.file("checkpoints"))
+        for name in (*_FIRST_FILES, "result.json"):
+            if os.path.isfile(self.file(f"{name}{TEMPORARY}")):
+                os.remove(self.file(f"{name}{TEMPORARY}"))
+
+    def latest_checkpoint(self, repair: bool = False) -> Optional[str]:
+        """The path of the newest checkpoint that is not damaged, or None if none was saved yet.
+
+        Args:
+          repair: whether to move damaged newer ones aside; only for the process that trains.
 
         Raises:
-          ConfigError: checkpoints were saved, but none is complete.
+          ConfigError: checkpoints were saved, but all are damaged.
         """
-        return newest_checkpoint(self.file("checkpoints"), warn=self.writable)
+        return whole_checkpoint(self.file("checkpoints"), repair, warn=self.writable)
 
-    def checkpoint_manager(
-        self, checkpoint: tf.train.Checkpoint, keep: int
-    ) -> tf.train.CheckpointManager:
-        """Returns a manager that keeps the newest ``keep`` checkpoints.
+    def drop_after(self, step: int) -> None:
+        """Drops rows and curves that an interrupted run left after ``step``, to be made again.
+
+        Nothing must be writing to ``events/``.
+        """
+        if self.writable:
+            self.table.drop_after(step)
+            drop_events_after(self.file("events"), step)
+
+    def checkpoint_manager(self, checkpoint: tf.train.Checkpoint, keep: int) -> CheckpointSaver:
+        """Returns what saves checkpoints and keeps the newest ``keep`` checkpoints.
 
         Saving reads variables that are spread over processes, so that all must take part; those
         that may not write here save to a temporary directory, which is removed when they end.
@@ -149,7 +194,13 @@ class RunDirectory:
         if not self.writable:
             self._scratch = tempfile.TemporaryDirectory()
             folder = self._scratch.name
-        return checkpoint_manager(folder, checkpoint, keep)
+        return CheckpointSaver(folder, checkpoint, keep, self._logged_files)
+
+    def _logged_files(self) -> List[str]:
+        """Files and directories of what was logged."""
+        events, table = self.file("events"), self.file("metrics.csv")
+        paths = [table, *glob.glob(os.path.join(glob.escape(events), "*")), events, self.path]
+        return [path for path in paths if os.path.exists(path)]
 
     def metrics(self) -> List[Dict[str, str]]:
         """The rows of ``metrics.csv``, oldest first."""

@@ -12,7 +12,7 @@ _PAIRS_SHOWN = 16
 
 
 class DrawViews(keras.callbacks.Callback):
-    """Writes pairs of views to TensorBoard when training begins.
+    """Writes pairs of views to TensorBoard before the first step.
 
     Args:
       run: where to write.
@@ -32,7 +32,8 @@ class DrawViews(keras.callbacks.Callback):
         self._augmentation = augmentation
 
     def on_train_begin(self, logs: Optional[Logs] = None) -> None:
-        if not self._run.writable:
+        # A run that goes on has drawn them already.
+        if not self._run.writable or int(self.model.optimizer.iterations.numpy()):
             return
         batch = ready_for_network(next(iter(self._batches())), self._augmentation)
         pairs = tf.concat([batch["view_1"], batch["view_2"]], axis=2)

@@ -16,8 +16,9 @@ from tf_simclrv2.networks.network import Network
 from tf_simclrv2.optimization.optimizers import build_optimizer, build_schedule
 from tf_simclrv2.optimization.schedules import WarmupCosine
 from tf_simclrv2.runtime.callbacks import LogMetrics, Progress, SaveCheckpoints
-from tf_simclrv2.runtime.checkpoint import reading
+from tf_simclrv2.runtime.checkpoint import newest_checkpoint, reading
 from tf_simclrv2.runtime.devices import Devices
+from tf_simclrv2.runtime.means import KeepMeans
 from tf_simclrv2.runtime.run_directory import RunDirectory
 
 logger = logging.getLogger(__name__)
@@ -90,8 +91,12 @@ def train(job: Job) -> None:
             jit_compile=job.devices.compiles,
             steps_per_execution=job.devices.steps_per_execution,
         )
-        checkpoint = tf.train.Checkpoint(optimizer=learner.optimizer, **learner.saved_parts)
-        latest = job.run.latest_checkpoint()
+        # No part of a learner can have this name, which is that of an attribute of all of them.
+        means = {"_means": {mean.name: mean for mean in learner.metrics}}
+        checkpoint = tf.train.Checkpoint(
+            optimizer=learner.optimizer, **learner.saved_parts, **means
+        )
+        latest = newest_checkpoint(job.run, job.devices, repair=config.run.mode != "eval")
         if latest is None and config.run.mode == "eval":
             raise refuse("mode", "eval", f"{job.run.path} holds no checkpoint to evaluate yet")
         with reading(latest):
@@ -103,7 +108,7 @@ def train(job: Job) -> None:
     if config.run.mode != "eval" and job.step < job.schedule.total_steps:
         manager = job.run.checkpoint_manager(checkpoint, config.run.keep_checkpoint_max)
         save = SaveCheckpoints(manager, job.checkpoint_steps, is_saved=latest is not None)
-        with labels_checked(job.source):
+        with labels_checked(job.source, "train_split", config.data.train_split):
             _fit(job, save)
     classifies = learner.network.supervised_head is not None
     if config.run.mode != "train" and classifies and job.source.num_classes:
@@ -114,6 +119,7 @@ def _fit(job: Job, save: SaveCheckpoints) -> None:
     config, start, schedule = job.run.config, job.step, job.schedule
     batch_size = config.optimization.train_batch_size
     log = LogMetrics(job.run, config.run.log_every_steps, schedule, batch_size, job.steps_per_epoch)
+    job.run.drop_after(start)
     bars: List[Progress] = []
     if job.run.writable:
         bars = [Progress(job.run.step_of_method, start, schedule.total_steps, job.shown)]
@@ -124,7 +130,7 @@ def _fit(job: Job, save: SaveCheckpoints) -> None:
                 epochs=1,
                 steps_per_epoch=schedule.total_steps - start,
                 verbose=0,
-                callbacks=[*job.callbacks, log, save, *bars],
+                callbacks=[*job.callbacks, KeepMeans(), log, save, *bars],
             )
     except KeyboardInterrupt:
         # Saving needs all workers, but perhaps only this one was interrupted.
@@ -158,8 +164,13 @@ def workers_watched(run: RunDirectory, devices: Devices) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def labels_checked(source: Source) -> Iterator[None]:
+def labels_checked(source: Source, flag: str, split: str) -> Iterator[None]:
     """Turns the pipeline's error about an out-of-range label into a ConfigError.
+
+    Args:
+      source: the data set.
+      flag: the flag of the split that is read, which a run may have inherited.
+      split: its value.
 
     Raises:
       ConfigError: an example's label is not one of the data set's classes.
@@ -170,7 +181,7 @@ def labels_checked(source: Source) -> Iterator[None]:
         said = bad_label(error)
         if said is None:
             raise
-        raise ConfigError(f"--dataset={source.name}: {said}.") from error
+        raise ConfigError(f"--dataset={source.name} --{flag}={split}: {said}.") from error
 
 
 def evaluate(
@@ -196,7 +207,8 @@ def evaluate(
     """
     split = data.eval_split or source.evaluation_split(None)
     batches = devices.distribute(lambda part: evaluation_batches(source, data, split, part))
-    with workers_watched(run, devices), labels_checked(source):
+    labels = labels_checked(source, "eval_split", split)
+    with workers_watched(run, devices), labels:
         metrics = classifier.run(network, batches, devices.strategy, devices.compiles)
     result = {
         **metrics,
