@@ -22,7 +22,7 @@ PLAIN = "--use_flip=false --use_blur=false --color_jitter_strength=0 --use_crop=
 _COMMON = (
     "--dataset=folder --data_dir={colours} --image_size=8 --resnet_depth=18 "
     f"--width_multiplier=0.0625 --seed=3 --mode=train --log_every_steps=1 {_OPTIMIZATION} {PLAIN} "
-    "--augment_on=host --jit_compile=false"
+    "--augment_on=host --jit_compile=false --checkpoint_min_steps=1"
 )
 BASE = {
     "pretrain": _COMMON,

@@ -25,6 +25,7 @@ _RUN = [
     # An epoch is 70 images, 3.5 steps.
     Row("checkpoint_epochs", 2, looks.saved_steps, becomes([4, 8, 12, 15], [21, 22]), group=A),
     Row("keep_checkpoint_max", 2, looks.saved_steps, becomes([4, 8, 12, 15], [21, 22]), group=A),
+    Row("checkpoint_min_steps", 6, looks.saved_steps, becomes([4, 8, 12, 15], [6, 12, 15])),
     Row("checkpoint_steps", 3, looks.saved_steps, becomes([4, 8, 12, 15], [3, 6, 8]), group=B),
 ]  # fmt: skip
 

@@ -29,9 +29,16 @@ class RunConfig(Section):
     checkpoint_epochs: float = setting(
         1.0, "Epochs between checkpoints.", within="(0, inf)", may_change=True
     )
+    checkpoint_min_steps: int = setting(
+        50,
+        "Steps between checkpoints at the least, where epochs are shorter than that.",
+        within="(0, inf)",
+        may_change=True,
+    )
     checkpoint_steps: int = setting(
         0,
-        "Steps between checkpoints; above 0 it overrides checkpoint_epochs.",
+        "Steps between checkpoints; above 0 it overrides checkpoint_epochs and "
+        "checkpoint_min_steps.",
         within="[0, inf)",
         may_change=True,
     )

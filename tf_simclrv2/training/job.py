@@ -69,8 +69,8 @@ class Job:
     def checkpoint_steps(self) -> int:
         """Steps between checkpoints."""
         settings = self.run.config.run
-        by_epochs = max(1, round(settings.checkpoint_epochs * self.steps_per_epoch))
-        return settings.checkpoint_steps or by_epochs
+        by_epochs = round(settings.checkpoint_epochs * self.steps_per_epoch)
+        return settings.checkpoint_steps or max(by_epochs, settings.checkpoint_min_steps)
 
 
 def train(job: Job) -> None:
