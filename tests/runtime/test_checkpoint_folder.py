@@ -1,5 +1,7 @@
 """A damaged checkpoint is noticed, put aside and never deleted; saving survives a power cut."""
 
+import contextlib
+import errno
 import os
 import pathlib
 import shutil
@@ -12,6 +14,7 @@ from tf_simclrv2.runtime.checkpoint import newest_checkpoint
 from tf_simclrv2.runtime.checkpoint_folder import damage_of, whole_checkpoint
 from tf_simclrv2.runtime.checkpoint_saver import CheckpointSaver, remove_unfinished
 from tf_simclrv2.runtime.devices import Devices
+from tf_simclrv2.runtime.files import sync
 from tf_simclrv2.runtime.run_directory import RunDirectory
 
 
@@ -176,6 +179,16 @@ def test_a_checkpoint_is_on_disk_before_it_is_named_and_older_ones_go_last(folde
         ("remove", "ckpt-4.index"), ("remove", f"ckpt-4.{data}"),
         ("remove", "ckpt-2.index"), ("remove", f"ckpt-2.{data}"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("number", "raises"), [(errno.EINVAL, False), (errno.EIO, True)])
+def test_a_file_system_that_cannot_sync_is_no_error_but_a_bad_disk_is(number, raises, monkeypatch):
+    def fail(_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError) if raises else contextlib.nullcontext():
+        sync(os.curdir)
 
 
 def test_what_a_killed_save_leaves_is_removed(folder):

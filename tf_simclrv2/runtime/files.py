@@ -1,5 +1,6 @@
 """Writing files so that a reader never sees half of one, also after a power cut."""
 
+import errno
 import os
 
 # The suffix of a file's name while it is being written.
@@ -29,8 +30,15 @@ def sync(path: str) -> None:
     Args:
       path: an existing file or directory.
     """
-    number = os.open(path, os.O_RDONLY)
+    try:
+        number = os.open(path, os.O_RDONLY)
+    except PermissionError:  # A directory that others may enter but not list, such as /home.
+        return
     try:
         os.fsync(number)
+    except OSError as error:
+        # Some network file systems can't do it for directories.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(number)
