@@ -11,6 +11,11 @@ _NAMES = ", ".join(FORMATS)
 _TRAINABLE = " or ".join(name for name, format in FORMATS.items() if format.trainable)
 
 
+def _is_a_line(text: str) -> bool:
+    """Whether a text fits a row of a table; bytes that are no UTF-8 come in as surrogates."""
+    return text.isprintable()
+
+
 @dataclasses.dataclass(frozen=True)
 class ExportSection(Section):
     """Which run to export, where to, and as what."""
@@ -18,10 +23,12 @@ class ExportSection(Section):
     model_dir: str = required(
         "Directory of the run, or one checkpoint in it.",
         "a directory must be given",
+        is_path=True,
     )
     export_dir: str = required(
         "Directory to write; without --overwrite it must be new or empty.",
         "a directory must be given",
+        is_path=True,
     )
     use_ema_weights: bool = setting(
         False, "Export the memory network of a pretraining run with --use_memory."
@@ -36,7 +43,11 @@ class ExportSection(Section):
         f"Fold batch norm into the convolutions; for inference only, so without {_TRAINABLE} in "
         "--formats.",
     )
-    licence: str = setting("Apache-2.0", "Licence of the weights, for the model card.")
+    licence: str = setting(
+        "Apache-2.0",
+        "Licence of the weights, for the model card.",
+        must=Must("be one line of text in UTF-8", _is_a_line),
+    )
     overwrite: bool = setting(False, "Replace an existing export.")
 
     def _check_combinations(self) -> None:

@@ -2,12 +2,12 @@
 
 import contextlib
 import os
-import shutil
-import tempfile
 from typing import Iterator
 
-from tf_simclrv2.config import ConfigError, refuse
-from tf_simclrv2.keras2 import tf
+from tf_simclrv2.config import refuse
+from tf_simclrv2.runtime.disk import writing
+from tf_simclrv2.runtime.files import DIRECTORY, check_place
+from tf_simclrv2.runtime.scratch import replacing_directory
 
 from .formats import FORMATS
 
@@ -27,9 +27,8 @@ def check(export_dir: str, overwrite: bool) -> None:
       ConfigError: it can't be used.
     """
     target = _absolute(export_dir)
-    if os.path.isfile(target):
-        raise refuse("export_dir", export_dir, "is a file, but must be a directory")
-    if os.path.isdir(target) and os.listdir(target):
+    kind = check_place(target, "export_dir", DIRECTORY, export_dir)
+    if kind == DIRECTORY and os.listdir(target):
         if not overwrite:
             raise refuse("export_dir", export_dir, "exists; give --overwrite to replace it")
         others = sorted(set(os.listdir(target)) - _ENTRIES)
@@ -42,11 +41,13 @@ def check(export_dir: str, overwrite: bool) -> None:
 
 
 @contextlib.contextmanager
-def replacing(export_dir: str) -> Iterator[str]:
+def replacing(export_dir: str, overwrite: bool, needed: int) -> Iterator[str]:
     """Gives an empty directory to write, which takes its place at the end if nothing failed.
 
     Args:
       export_dir: to be written, see :func:`check`.
+      overwrite: see :func:`check`.
+      needed: about how many bytes the export has, for the error if they don't fit.
 
     Yields:
       The path of the empty directory.
@@ -55,32 +56,11 @@ def replacing(export_dir: str) -> Iterator[str]:
       ConfigError: it can't be written.
     """
     target = _absolute(export_dir)
-    temporary = None
-    try:
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        temporary = tempfile.mkdtemp(prefix=".export-", dir=os.path.dirname(target))
-        new = os.path.join(temporary, "new")
-        os.mkdir(new)
+    with writing("export_dir", export_dir, needed), replacing_directory(target, ".export-") as new:
         yield new
-        _replace(target, new, os.path.join(temporary, "old"))
-    except (OSError, tf.errors.OpError) as error:
-        raise ConfigError(f"--export_dir={export_dir}: can't be written ({error}).") from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
+        # Something may have come there meanwhile.
+        check(export_dir, overwrite)
 
 
 def _absolute(export_dir: str) -> str:
     return os.path.abspath(os.path.expanduser(export_dir))
-
-
-def _replace(target: str, new: str, aside: str) -> None:
-    """Puts ``new`` in the place of ``target``; one of them is there whatever happens."""
-    try:
-        # Moved aside, not deleted: a crash must not leave half of it under its name.
-        if os.path.exists(target):
-            os.replace(target, aside)
-        os.replace(new, target)
-    finally:
-        if os.path.exists(aside) and not os.path.exists(target):
-            os.replace(aside, target)

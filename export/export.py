@@ -4,6 +4,7 @@ import logging
 import os
 from typing import Dict
 
+from tf_simclrv2.networks.network import Network
 from tf_simclrv2.programs import command_line
 from tf_simclrv2.runtime.checkpoint import Checkpoint
 
@@ -55,9 +56,16 @@ def export(config: ExportSection) -> None:
         source.class_names if network.supervised_head is not None else None,
         source.config.optimization,
     )
-    with directory.replacing(config.export_dir) as new:
+    with directory.replacing(config.export_dir, config.overwrite, _size(network, config)) as new:
         for name in config.chosen_formats:
             formats.load(name).write(model, new)
-        with open(os.path.join(new, directory.CARD), "w", encoding="utf-8") as file:
-            file.write(card)
+        with open(os.path.join(new, directory.CARD), "wb") as file:
+            # Paths that it names may hold bytes that are no UTF-8.
+            file.write(card.encode("utf-8", "backslashreplace"))
     logger.info("%s exported to %s", source.path, config.export_dir)
+
+
+def _size(network: Network, config: ExportSection) -> int:
+    """About how many bytes an export has, as far as its weights make them up."""
+    weights = sum(v.shape.num_elements() * v.dtype.size for v in network.variables)
+    return int(weights * sum(formats.FORMATS[name].copies for name in config.chosen_formats))

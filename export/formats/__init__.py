@@ -18,17 +18,19 @@ class Format:
     Attributes:
       entries: the files and directories that it may leave in an export.
       trainable: whether what it writes can be trained further, so that batch norm can't be folded.
+      copies: about how often it holds the weights.
     """
 
     entries: Tuple[str, ...]
     trainable: bool = False
+    copies: float = 1.0
 
 
 # In the order in which they are written and stand in the model card.
 FORMATS: Dict[str, Format] = {
     "saved_model": Format(("1",)),
-    "hub": Format(("hub", "module.tar.gz", "classification_module.tar.gz"), trainable=True),
-    "tflite": Format(("tflite",)),
+    "hub": Format(("hub", "module.tar.gz", "classification_module.tar.gz"), True, copies=4),
+    "tflite": Format(("tflite",), copies=1.75),
 }
 
 

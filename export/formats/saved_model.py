@@ -1,5 +1,6 @@
 """A SavedModel for serving, or for inference in Python."""
 
+import logging
 import os
 import tempfile
 from typing import Any, Dict, Optional, Tuple
@@ -9,6 +10,9 @@ from tf_simclrv2.networks.network import Network
 
 from ..model import Model
 from ..signatures import IMAGE_BYTES, IMAGES, decode_batch, outputs_of
+
+# By its name in the library, which it has only where it is installed.
+logger = logging.getLogger("tf_simclrv2.export")
 
 SNIPPET = """
 ## Serve it, or use it in Python
@@ -66,9 +70,17 @@ def write(model: Model, directory: str) -> None:
         if model.class_names:
             names_file = os.path.join(folder, "class_names.txt")
             with open(names_file, "w", encoding="utf-8") as file:
-                file.write("\n".join(model.class_names) + "\n")
+                file.write("".join(f"{_in_a_line(name)}\n" for name in model.class_names))
         module, signatures = serving_module(model.network, model.image_size, names_file)
         tf.saved_model.save(module, os.path.join(directory, "1"), signatures=signatures)
+
+
+def _in_a_line(name: str) -> str:
+    """A class name without what readers of the list may take for the end of its line."""
+    line = " ".join(name.splitlines()).encode("utf-8", "backslashreplace").decode("utf-8")
+    if line != name:
+        logger.warning("class %r stands in class_names.txt as %r, in one line", name, line)
+    return line
 
 
 def serving_module(

@@ -164,7 +164,9 @@ class RecipesConfig(Config):
 class DemoSection(Section):
     """Where to write, and for which subsets of labels."""
 
-    output_dir: str = setting("demo_output", "Directory to write; an earlier demo's is replaced.")
+    output_dir: str = setting(
+        "demo_output", "Directory to write; an earlier demo's is replaced.", is_path=True
+    )
     label_seeds: str = setting(
         "0",
         "Seeds of the labelled subsets, separated by commas.",

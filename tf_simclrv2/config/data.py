@@ -25,6 +25,7 @@ class DataConfig(Section):
         "The folder, or where TensorFlow Datasets stores data sets.",
         may_change=True,
         of_dataset=True,
+        is_path=True,
     )
     train_split: str = setting("train", "Split to train on.", of_dataset=True)
     eval_split: Optional[str] = setting(
@@ -62,6 +63,7 @@ class DataConfig(Section):
         None,
         "Keep them on disk instead, in a directory whose name begins with this path.",
         may_change=True,
+        is_path=True,
     )
     eval_batch_size: int = setting(
         256, "Images evaluated at a time.", within="(0, inf)", may_change=True
@@ -94,6 +96,7 @@ class EvaluationConfig(Section):
     model_dir: str = required(
         "Directory of the run to evaluate.",
         "the directory of a run must be given",
+        is_path=True,
     )
     dataset: Optional[str] = setting_of(
         DataConfig, "dataset", default=None, help="Data set; by default the run's."

@@ -13,11 +13,13 @@ class ExportedModelConfig(Section):
     saved_model: str = required(
         "Directory of an export, or of the SavedModel in it.",
         "an export must be given",
+        is_path=True,
     )
     images: str = required(
         "Image files, folders, globs or text files (.txt) with the path of an image on each line, "
         "separated by commas.",
         "image files or a folder must be given",
+        is_path=True,
     )
     batch_size: int = setting(32, "Images at a time.", within="(0, inf)")
 
@@ -30,6 +32,7 @@ class PredictionConfig(ExportedModelConfig):
         "predictions.csv",
         "File to write.",
         must=Must("end .csv or .parquet", lambda path: path.endswith((".csv", ".parquet"))),
+        is_path=True,
     )
     top_k: int = setting(
         5, "How many of an image's likeliest classes to write, at most all.", within="(0, inf)"
@@ -44,6 +47,7 @@ class EmbeddingConfig(ExportedModelConfig):
         "embeddings.npy",
         "File to write; the images' paths go to one that ends _ids.txt.",
         must=Must("end .npy", lambda path: path.endswith(".npy")),
+        is_path=True,
     )
     projector: bool = setting(
         False,
@@ -59,13 +63,16 @@ class ConversionConfig(Section):
         None,
         "Checkpoint of google-research/simclr to read: of TF1 or TF2, or a TF2 SavedModel's "
         "directory.",
+        is_path=True,
+        may_be_remote=True,
     )
     model_dir: str = required(
         "Run directory to write; with --to_google the run, or one checkpoint in it, to read.",
         "a run directory must be given",
+        is_path=True,
     )
     to_google: Optional[str] = setting(
-        None, "Path of a TF2 checkpoint to write that google-research/simclr reads."
+        None, "Path of a TF2 checkpoint to write that google-research/simclr reads.", is_path=True
     )
     ft_proj_selector: Optional[int] = setting(
         None,
@@ -79,7 +86,7 @@ class ConversionConfig(Section):
         "Data set that the checkpoint's classifier was trained on, for the names of its classes; "
         "without it, classes are numbered.",
     )
-    data_dir: Optional[str] = setting(None, "Where the data set is stored.")
+    data_dir: Optional[str] = setting(None, "Where the data set is stored.", is_path=True)
     image_size: Optional[int] = setting(
         None,
         "Height and width of the images to use; by default 224, or 32 for the CIFAR stem.",

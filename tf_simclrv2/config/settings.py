@@ -32,6 +32,8 @@ T = TypeVar("T")
 _LARGEST_FLOAT = 1e9
 # NumPy takes no larger seeds.
 _LARGEST_INTEGER = 2**32 - 1
+# How a remote path begins, such as gs://bucket; a value may list several paths.
+_REMOTE = re.compile(r"(?:^|,)\s*([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
 class ConfigError(ValueError):
@@ -47,6 +49,26 @@ def refuse(flag: str, value: object, allowed: str) -> ConfigError:
       allowed: what would be accepted, as the end of a sentence.
     """
     return ConfigError(f"--{flag}={value}: {allowed}.")
+
+
+def check_local(flag: str, path: str) -> None:
+    """Refuses a remote path, such as gs://bucket/run, which the file system would take for a name.
+
+    Args:
+      flag: the flag's name, without dashes.
+      path: one path, or several separated by commas.
+
+    Raises:
+      ConfigError: one of them is remote.
+    """
+    remote = _REMOTE.search(path)
+    if remote is not None:
+        raise refuse(
+            flag,
+            path,
+            f"must be a path of this machine's file system, not a {remote[1]}:// address; mount "
+            "the remote place, or copy it here",
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +144,9 @@ class Facts(TypedDict, total=False):
       of_dataset: whether it inherits only as long as ``--dataset`` names no other data set.
       architecture: whether it inherits and belongs to the network's architecture, so that
         fine-tuning refuses another value.
-      is_path: whether it is a path, of which two spellings can be the same.
+      is_path: whether it is a path, or several separated by commas: two spellings can be the same,
+        and remote ones are refused.
+      may_be_remote: whether remote paths are not refused, as only TensorFlow reads them.
     """
 
     required: str
@@ -131,6 +155,7 @@ class Facts(TypedDict, total=False):
     of_dataset: bool
     architecture: bool
     is_path: bool
+    may_be_remote: bool
 
 
 def setting(
@@ -171,6 +196,7 @@ def setting(
         "of_dataset": of_dataset,
         "architecture": architecture,
         "is_path": facts.get("is_path", False),
+        "may_be_remote": facts.get("may_be_remote", False),
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -260,6 +286,8 @@ class Section:
         for words, holds in requirements(field):
             if not holds(value):
                 raise refuse(field.name, value, words)
+        if field.metadata["is_path"] and not field.metadata["may_be_remote"]:
+            check_local(field.name, value)
 
     def _check_combinations(self) -> None:
         """Checks what concerns several fields, each of which has been checked for itself.

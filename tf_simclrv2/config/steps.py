@@ -16,6 +16,7 @@ class RunConfig(Section):
         "Directory of the run; if it holds the same run already, that is continued.",
         "a directory for the run must be given",
         may_change=True,
+        is_path=True,
     )
     seed: int = setting(
         0,
@@ -138,6 +139,8 @@ class FineTuningConfig(Section):
         None,
         "Directory of the pretraining run to start from, or one checkpoint in it.",
         is_path=True,
+        # A converted run names the authors' checkpoint here.
+        may_be_remote=True,
     )
     use_ema_weights: bool = setting(
         False, "Start from the memory network of a pretraining run with --use_memory."

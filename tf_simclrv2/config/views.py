@@ -57,6 +57,7 @@ class ViewsSection(Section):
         "views.png",
         "Picture to write.",
         must=Must("end .png", lambda path: path.endswith(".png")),
+        is_path=True,
     )
     num_images: int = setting(8, "Images to draw the views of.", within="(0, inf)")
     seed: int = setting(

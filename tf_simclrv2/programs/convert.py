@@ -2,12 +2,9 @@
 
 import logging
 import os
-import shutil
-import tempfile
 from typing import List, Mapping, Optional, Union
 
 from tf_simclrv2.config import (
-    ConfigError,
     ContrastiveConfig,
     ConversionConfig,
     ConvertConfig,
@@ -25,7 +22,10 @@ from tf_simclrv2.keras2 import tf
 from tf_simclrv2.learners.steps import build_network
 from tf_simclrv2.programs import command_line
 from tf_simclrv2.runtime.checkpoint import Checkpoint
+from tf_simclrv2.runtime.disk import writing
+from tf_simclrv2.runtime.files import DIRECTORY, FILE, check_place, kind_of
 from tf_simclrv2.runtime.run_directory import RunDirectory
+from tf_simclrv2.runtime.scratch import replacing_directory
 from tf_simclrv2.runtime.settings import Converted, RunSettings
 
 logger = logging.getLogger(__name__)
@@ -54,6 +54,7 @@ def run(values: Mapping[str, object]) -> None:
 def _read(conversion: ConversionConfig) -> None:
     assert conversion.google_checkpoint is not None
     directory = RunDirectory(conversion.model_dir)
+    check_place(os.path.realpath(directory.path), "model_dir", DIRECTORY, conversion.model_dir)
     directory.check_empty("must be a new or empty directory")
     theirs = GoogleCheckpoint(conversion.google_checkpoint)
     architecture = infer_architecture(theirs)
@@ -73,20 +74,17 @@ def _read(conversion: ConversionConfig) -> None:
     # Training starts at step 0, whatever the authors' counter says.
     counter = tf.train.Checkpoint(_iterations=tf.Variable(0, dtype=tf.int64))
     checkpoint = tf.train.Checkpoint(network=network, optimizer=counter)
-    target, temporary = os.path.realpath(directory.path), None
-    try:
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        temporary = tempfile.mkdtemp(prefix=".convert-", dir=os.path.dirname(target))
-        new = RunDirectory(os.path.join(temporary, "run"))
+    target = os.path.realpath(directory.path)
+    with (
+        writing("model_dir", conversion.model_dir),
+        replacing_directory(target, ".convert-") as place,
+    ):
+        new = RunDirectory(place)
         new.claim(settings)
         new.begin()
         new.checkpoint_manager(checkpoint, keep=1).save(checkpoint_number=0)
-        os.replace(new.path, target)
-    except (tf.errors.OpError, OSError) as error:
-        raise _unwritable("model_dir", conversion.model_dir, error) from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
+        # Something may have come there meanwhile.
+        directory.check_empty("must be a new or empty directory")
     logger.info(
         "%s converted to %s: %s",
         conversion.google_checkpoint,
@@ -200,23 +198,19 @@ def _is_ambiguous(architecture: Architecture, conversion: ConversionConfig) -> b
 def _write(conversion: ConversionConfig) -> None:
     assert conversion.to_google is not None
     target = os.path.abspath(os.path.expanduser(conversion.to_google))
-    if os.path.isdir(target):
+    if check_place(f"{target}.index", "to_google", FILE, conversion.to_google) is not None:
+        raise refuse("to_google", conversion.to_google, "must not exist yet")
+    kind = kind_of(target)
+    if kind not in (None, FILE):
         raise refuse(
             "to_google",
             conversion.to_google,
-            "is a directory, but must be the path of a checkpoint, such as DIRECTORY/ckpt",
+            f"is {kind}, but must be the path of a checkpoint, such as DIRECTORY/ckpt",
         )
-    if os.path.exists(f"{target}.index"):
-        raise refuse("to_google", conversion.to_google, "must not exist yet")
+    check_place(f"{target}.data-00000-of-00001", "to_google", FILE, conversion.to_google)
     checkpoint = Checkpoint.open(conversion.model_dir, "model_dir")
     network = checkpoint.restore_network()
-    try:
+    with writing("to_google", conversion.to_google):
         os.makedirs(os.path.dirname(target), exist_ok=True)
         save_google_checkpoint(network, checkpoint.step, target)
-    except (tf.errors.OpError, OSError) as error:
-        raise _unwritable("to_google", conversion.to_google, error) from error
     logger.info("%s converted to the checkpoint %s", checkpoint.run.path, conversion.to_google)
-
-
-def _unwritable(flag: str, path: str, error: Exception) -> ConfigError:
-    return ConfigError(f"--{flag}={path}: can't be written ({str(error).splitlines()[0]}).")

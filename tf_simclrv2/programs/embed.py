@@ -1,5 +1,6 @@
 """``embed``: computes representations of image files with an export."""
 
+import dataclasses
 import logging
 import os
 from typing import List, Mapping
@@ -8,8 +9,9 @@ import numpy as np
 
 from tf_simclrv2.config import EmbedConfig
 from tf_simclrv2.programs import command_line, projector
-from tf_simclrv2.programs.exported import ExportedModel
-from tf_simclrv2.runtime.run_directory import write_whole
+from tf_simclrv2.programs.exported import ExportedModel, check_output
+from tf_simclrv2.runtime.disk import writing
+from tf_simclrv2.runtime.files import whole_file, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +26,13 @@ def run(values: Mapping[str, object]) -> None:
       ConfigError: a setting can't be used, or no image can be read.
     """
     config = command_line.build(EmbedConfig, values).embedding
-    model = ExportedModel(config, config.output)
+    config = dataclasses.replace(config, output=os.path.expanduser(config.output))
+    stem = config.output[: -len(".npy")]
+    ids_file, directory = f"{stem}_ids.txt", f"{stem}_projector"
+    check_output(config.output, ids_file)
+    if config.projector:
+        projector.check(directory, config.output)
+    model = ExportedModel(config)
     ids: List[str] = []
     classes: List[str] = []
     batches: List[np.ndarray] = []
@@ -34,13 +42,12 @@ def run(values: Mapping[str, object]) -> None:
         if model.class_names is not None:
             classes += [model.class_names[index] for index in outputs["classes"]]
     embeddings = np.concatenate(batches)
-    stem = config.output[: -len(".npy")]
-    write_whole(f"{stem}_ids.txt", "".join(f"{path}\n" for path in ids))
-    with open(f"{config.output}.tmp", "wb") as file:
-        np.save(file, embeddings)
-    os.replace(f"{config.output}.tmp", config.output)
+    with writing("output", config.output, embeddings.nbytes):
+        write_whole(ids_file, "".join(f"{path}\n" for path in ids))
+        with whole_file(config.output) as file:
+            np.save(file, embeddings)
     logger.info("%d representations written to %s", len(ids), config.output)
     if config.projector:
-        directory = f"{stem}_projector"
-        projector.write(directory, embeddings, ids, classes)
+        with writing("output", directory):
+            projector.write(directory, embeddings, ids, classes)
         logger.info("tensorboard --logdir=%s shows them in its projector", directory)

@@ -4,7 +4,7 @@ import glob
 import logging
 import os
 import tempfile
-from typing import Dict, Iterator, List, Optional, Tuple
+from typing import Dict, Iterator, List, Tuple
 
 import numpy as np
 from tqdm import tqdm
@@ -12,6 +12,8 @@ from tqdm import tqdm
 from tf_simclrv2.config import ConfigError, ExportedModelConfig, refuse
 from tf_simclrv2.data.images import IMAGE_SUFFIXES, decode
 from tf_simclrv2.keras2 import tf
+from tf_simclrv2.programs.served import damaged_refused, load_served
+from tf_simclrv2.runtime.files import FILE, check_place, temporary_of
 
 logger = logging.getLogger(__name__)
 
@@ -46,20 +48,23 @@ def find_images(images: str) -> List[str]:
     return paths
 
 
-def check_output(output: str) -> None:
+def check_output(output: str, *others: str) -> None:
     """Refuses an ``--output`` that can't be written, by writing a file next to it.
 
     Args:
       output: the path of the file to write.
+      *others: files that are written next to it.
 
     Raises:
-      ConfigError: it is a directory, or its directory is missing or can't be written.
+      ConfigError: something that is no file is there, or its directory is missing or can't be
+        written.
     """
+    for path in (output, *others):
+        for written in (path, temporary_of(path)):
+            check_place(written, "output", FILE, output)
     folder = os.path.dirname(os.path.abspath(output))
     if not os.path.isdir(folder):
         raise refuse("output", output, f"the directory {folder} must exist")
-    if os.path.isdir(output):
-        raise refuse("output", output, "is a directory, but must be a file")
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass
@@ -74,17 +79,16 @@ class ExportedModel:
 
     Args:
       config: the model and the images.
-      output: the file that will be written, as ``--output`` names it.
 
     Attributes:
       class_names: names of the classes; None for a model without a classifier.
       unreadable: paths of the files so far that are missing or corrupt.
 
     Raises:
-      ConfigError: there is no such model, no image, or no place for the output.
+      ConfigError: there is no such model, it is damaged, or there is no image.
     """
 
-    def __init__(self, config: ExportedModelConfig, output: str):
+    def __init__(self, config: ExportedModelConfig):
         assert config.images is not None and config.saved_model is not None  # They are required.
         self._config = config
         self._paths = find_images(config.images)
@@ -95,20 +99,8 @@ class ExportedModel:
         ]
         if not found:
             raise refuse("saved_model", config.saved_model, "must be an export with a SavedModel")
-        check_output(output)
-        names_file = os.path.join(found[0], "assets", "class_names.txt")
-        self.class_names: Optional[List[str]] = None
-        if os.path.isfile(names_file):
-            with open(names_file, encoding="utf-8") as file:
-                self.class_names = file.read().splitlines()
-
-        self._model = tf.saved_model.load(found[0])
-        if "serving_bytes" not in self._model.signatures:
-            raise refuse(
-                "saved_model",
-                config.saved_model,
-                "must have the signature serving_bytes of our export",
-            )
+        with damaged_refused(config.saved_model):
+            self._serve, self.class_names = load_served(found[0])
 
     def outputs(self, name: str) -> Iterator[Tuple[List[str], Dict[str, np.ndarray]]]:
         """Applies the model to all images, batch by batch, with a progress bar.
@@ -157,7 +149,7 @@ class ExportedModel:
     def _apply(self, contents: List[bytes]) -> Dict[str, np.ndarray]:
         if not contents:
             return {}
-        outputs = self._model.signatures["serving_bytes"](tf.constant(contents))
+        outputs = self._serve(tf.constant(contents))
         return {name: value.numpy() for name, value in outputs.items()}
 
     def _apply_or_refuse(self, contents: List[bytes]) -> Dict[str, np.ndarray]:

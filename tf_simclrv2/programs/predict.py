@@ -1,16 +1,20 @@
 """``predict``: finds the likeliest classes of image files with an export."""
 
 import csv
+import dataclasses
+import io
 import logging
 import os
-from typing import List, Mapping, Sequence
+from typing import IO, List, Mapping, Sequence
 
 import numpy as np
 
 from tf_simclrv2.config import PredictConfig, refuse
 from tf_simclrv2.config.extras import check_installed
 from tf_simclrv2.programs import command_line
-from tf_simclrv2.programs.exported import ExportedModel
+from tf_simclrv2.programs.exported import ExportedModel, check_output
+from tf_simclrv2.runtime.disk import writing
+from tf_simclrv2.runtime.files import whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +36,9 @@ def run(values: Mapping[str, object]) -> None:
     writes_parquet = config.output.endswith(".parquet")
     if writes_parquet:
         check_installed("pyarrow", "output", config.output)
-    model = ExportedModel(config, config.output)
+    config = dataclasses.replace(config, output=os.path.expanduser(config.output))
+    check_output(config.output)
+    model = ExportedModel(config)
     if model.class_names is None:
         raise refuse("saved_model", config.saved_model, "must be the export of a classifier")
     names = np.array(model.class_names)
@@ -46,22 +52,24 @@ def run(values: Mapping[str, object]) -> None:
         for path, *ranked in zip(paths, names[best].tolist(), probabilities.tolist()):
             rows.append([path, *(value for pair in zip(*ranked) for value in pair)])
     write = _write_parquet if writes_parquet else _write_csv
-    write(f"{config.output}.tmp", columns, rows)
-    os.replace(f"{config.output}.tmp", config.output)
+    with writing("output", config.output), whole_file(config.output) as file:
+        write(file, columns, rows)
     logger.info("%d predictions written to %s", len(rows), config.output)
 
 
-def _write_csv(path: str, columns: List[str], rows: List[Sequence[object]]) -> None:
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        for row in rows:
-            writer.writerow(f"{v:.6f}" if isinstance(v, float) else v for v in row)
+def _write_csv(file: IO[bytes], columns: List[str], rows: List[Sequence[object]]) -> None:
+    text = io.TextIOWrapper(file, "utf-8", errors="surrogateescape", newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow(f"{v:.6f}" if isinstance(v, float) else v for v in row)
+    text.flush()
+    text.detach()
 
 
-def _write_parquet(path: str, columns: List[str], rows: List[Sequence[object]]) -> None:
+def _write_parquet(file: IO[bytes], columns: List[str], rows: List[Sequence[object]]) -> None:
     # Imported only here, since it takes a while.
     import pyarrow
     import pyarrow.parquet
 
-    pyarrow.parquet.write_table(pyarrow.table(dict(zip(columns, zip(*rows)))), path)
+    pyarrow.parquet.write_table(pyarrow.table(dict(zip(columns, zip(*rows)))), file)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from tf_simclrv2.data.images import decode
 from tf_simclrv2.keras2 import tf
-from tf_simclrv2.runtime.run_directory import write_whole
+from tf_simclrv2.runtime.files import DIRECTORY, FILE, check_place, whole_file, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +19,23 @@ _LARGEST_PICTURE = 8192
 # Sides of a thumbnail. Below the smallest, little can be seen.
 _LARGEST_THUMBNAIL = 64
 _SMALLEST_THUMBNAIL = 16
+
+_FILES = ("tensor.tsv", "metadata.tsv", "thumbnails.png", "projector_config.pbtxt")
+
+
+def check(directory: str, output: str) -> None:
+    """Refuses a directory of which something that is to be written is no directory or file.
+
+    Args:
+      directory: see :func:`write`.
+      output: what the flag ``--output`` is.
+
+    Raises:
+      ConfigError: it can't be written.
+    """
+    if check_place(directory, "output", DIRECTORY, output) is not None:
+        for name in _FILES:
+            check_place(os.path.join(directory, name), "output", FILE, output)
 
 
 def write(
@@ -53,7 +70,8 @@ def write(
     if size < _SMALLEST_THUMBNAIL:
         logger.warning("%s has no thumbnails: %d images are too many", directory, len(paths))
     else:
-        Image.fromarray(_picture(paths, size)).save(os.path.join(directory, "thumbnails.png"))
+        with whole_file(os.path.join(directory, "thumbnails.png")) as file:
+            Image.fromarray(_picture(paths, size)).save(file, format="PNG")
         embedding.sprite.image_path = "thumbnails.png"
         embedding.sprite.single_image_dim.extend([size, size])
     projector.visualize_embeddings(directory, config)

@@ -7,7 +7,7 @@ from typing import Mapping
 import numpy as np
 from PIL import Image
 
-from tf_simclrv2.config import ViewsConfig, refuse
+from tf_simclrv2.config import ViewsConfig
 from tf_simclrv2.data.batches import Views, batches
 from tf_simclrv2.data.images import decode, read
 from tf_simclrv2.data.sources import open_source
@@ -15,6 +15,9 @@ from tf_simclrv2.data.stream import Stream
 from tf_simclrv2.data.views import resize
 from tf_simclrv2.keras2 import tf
 from tf_simclrv2.programs import command_line
+from tf_simclrv2.programs.exported import check_output
+from tf_simclrv2.runtime.disk import writing
+from tf_simclrv2.runtime.files import whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -35,9 +38,8 @@ def run(values: Mapping[str, object]) -> None:
     """
     config = command_line.build(ViewsConfig, values)
     wanted, size = config.views, config.data.resolved_image_size
-    folder = os.path.dirname(os.path.abspath(wanted.output))
-    if not os.path.isdir(folder):
-        raise refuse("output", wanted.output, f"the directory {folder} must exist")
+    output = os.path.expanduser(wanted.output)
+    check_output(output)
     source = open_source(config.data)
     source.check_split(config.data.train_split, "train_split")
     stream = Stream(source, config.data.train_split, wanted.seed, data=config.data)
@@ -48,10 +50,11 @@ def run(values: Mapping[str, object]) -> None:
     for batch, example in shown.take(wanted.num_images):
         image = tf.saturate_cast(tf.round(resize(decode(example["image"]), size)), tf.uint8)
         cells.append(np.stack([image, batch["view_1"][0], batch["view_2"][0]]))
-    Image.fromarray(grid(np.stack(cells))).save(wanted.output)
+    with writing("output", output), whole_file(output) as file:
+        Image.fromarray(grid(np.stack(cells))).save(file, format="PNG")
     logger.info(
         "%s: %d images of %s %s, each with its two views to the right",
-        wanted.output,
+        output,
         len(cells),
         source.name,
         config.data.train_split,

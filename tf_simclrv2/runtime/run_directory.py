@@ -10,13 +10,23 @@ import tempfile
 from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 from tf_simclrv2 import __version__
-from tf_simclrv2.config import TrainingConfig, refuse
+from tf_simclrv2.config import TrainingConfig, check_local, refuse
 from tf_simclrv2.keras2 import keras, tf
 from tf_simclrv2.learners.steps import STEPS
+from tf_simclrv2.runtime import lock
 from tf_simclrv2.runtime.checkpoint_folder import saved_steps, whole_checkpoint
 from tf_simclrv2.runtime.checkpoint_saver import CheckpointSaver, remove_unfinished
+from tf_simclrv2.runtime.disk import writing
 from tf_simclrv2.runtime.events import drop_events_after
-from tf_simclrv2.runtime.files import TEMPORARY, sync, write_whole
+from tf_simclrv2.runtime.files import (
+    DIRECTORY,
+    TEMPORARY,
+    check_place,
+    check_run_places,
+    sync,
+    write_whole,
+)
+from tf_simclrv2.runtime.lock import RUN_LOCK
 from tf_simclrv2.runtime.metrics_table import MetricsTable
 from tf_simclrv2.runtime.settings import Converted, RunSettings
 
@@ -39,12 +49,14 @@ class RunDirectory:
 
     Attributes:
       table: the rows of ``metrics.csv``.
+      claimed: what :func:`lock.state_of` was when the run was claimed.
     """
 
     def __init__(self, path: str, writable: bool = True):
         self.path = os.path.expanduser(path)
         self.writable = writable
         self.table = MetricsTable(self.file("metrics.csv"))
+        self.claimed: lock.State = ()
         self._settings: Optional[RunSettings] = None
 
     def file(self, *names: str) -> str:
@@ -66,7 +78,7 @@ class RunDirectory:
     @property
     def _is_unwritten(self) -> bool:
         """Whether there is nothing here, or only what a kill or a power cut leaves of the start."""
-        names = os.listdir(self.path) if os.path.isdir(self.path) else []
+        names = set(os.listdir(self.path) if os.path.isdir(self.path) else []) - {RUN_LOCK}
         mine = {f"{name}{suffix}" for name in _FIRST_FILES for suffix in ("", TEMPORARY)}
         return bool(names) and all(
             name in mine and (name.endswith(TEMPORARY) or os.path.getsize(self.file(name)) == 0)
@@ -113,6 +125,8 @@ class RunDirectory:
         Raises:
           ConfigError: another run, or something else, is here; the message says what differs.
         """
+        check_run_places(self.path)
+        self.claimed = lock.state_of(self.path)
         if self._is_unwritten:
             pass
         elif self.exists:
@@ -126,9 +140,9 @@ class RunDirectory:
 
     def check_empty(self, allowed: str) -> None:
         """Raises ConfigError, which says what is ``allowed``, if anything is here already."""
-        if os.path.exists(self.path) and not os.path.isdir(self.path):
-            raise refuse("model_dir", self.path, "is a file, but must be a directory")
-        if os.path.isdir(self.path) and os.listdir(self.path):
+        check_place(os.path.realpath(self.path), "model_dir", DIRECTORY, self.path)
+        # A lock that a kill has left is nothing.
+        if os.path.isdir(self.path) and set(os.listdir(self.path)) - {RUN_LOCK}:
             raise refuse("model_dir", self.path, allowed)
 
     def begin(self) -> None:
@@ -215,7 +229,8 @@ class RunDirectory:
     def write_result(self, result: Result) -> None:
         """Writes ``result.json``."""
         if self.writable:
-            write_whole(self.file("result.json"), json.dumps(result, indent=2) + "\n")
+            with writing("model_dir", self.path):
+                write_whole(self.file("result.json"), json.dumps(result, indent=2) + "\n")
 
     def result(self) -> Optional[Result]:
         """The content of ``result.json``, or None before an evaluation."""
@@ -239,6 +254,7 @@ def open_run(
     Raises:
       ConfigError: it is not a run, or not of these kinds.
     """
+    check_local(flag, path)
     run = RunDirectory(path, writable)
     if not os.path.isdir(run.path):
         raise refuse(flag, path, "must be an existing run directory")

@@ -20,6 +20,7 @@ from tf_simclrv2.runtime.checkpoint import newest_checkpoint, reading
 from tf_simclrv2.runtime.devices import Devices
 from tf_simclrv2.runtime.means import KeepMeans
 from tf_simclrv2.runtime.run_directory import RunDirectory
+from tf_simclrv2.training.alone import alone, warn_of_little_space
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +74,7 @@ class Job:
         return settings.checkpoint_steps or max(by_epochs, settings.checkpoint_min_steps)
 
 
+@alone
 def train(job: Job) -> None:
     """Trains a learner from its run's newest checkpoint on, and evaluates its classifier.
 
@@ -106,6 +108,7 @@ def train(job: Job) -> None:
         names = job.source.class_names
         job.run.write_labelled({name: names[label] for name, label in job.labelled.items()})
     if config.run.mode != "eval" and job.step < job.schedule.total_steps:
+        warn_of_little_space(job.run, learner)
         manager = job.run.checkpoint_manager(checkpoint, config.run.keep_checkpoint_max)
         save = SaveCheckpoints(manager, job.checkpoint_steps, is_saved=latest is not None)
         with labels_checked(job.source, "train_split", config.data.train_split):
