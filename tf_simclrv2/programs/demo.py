@@ -20,6 +20,8 @@ from typing import Dict, List, Mapping, Sequence
 from tf_simclrv2.config import ConfigError, DemoConfig, refuse
 from tf_simclrv2.programs import command_line
 from tf_simclrv2.programs.main import console
+from tf_simclrv2.runtime.disk import writing
+from tf_simclrv2.runtime.files import DIRECTORY, check_place
 
 logger = logging.getLogger(__name__)
 
@@ -39,12 +41,14 @@ def run(values: Mapping[str, object]) -> None:
     """
     config = command_line.build(DemoConfig, values).demo
     output = config.output_dir
-    if os.path.isdir(output) and os.listdir(output):
+    kind = check_place(os.path.abspath(output), "output_dir", DIRECTORY, output)
+    if kind == DIRECTORY and os.listdir(output):
         if not os.path.exists(os.path.join(output, _MARK)):
             raise refuse("output_dir", output, "must be new, empty or an earlier demo's")
         shutil.rmtree(output)
-    os.makedirs(output, exist_ok=True)
-    open(os.path.join(output, _MARK), "w").close()
+    with writing("output_dir", output):
+        os.makedirs(output, exist_ok=True)
+        open(os.path.join(output, _MARK), "w").close()
 
     start = time.monotonic()
     seconds = {"pretrained": _command("pretrain", output, "pretrained")}

@@ -5,7 +5,6 @@ import os
 from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
 
 from google.protobuf.message import DecodeError
-from tensorflow.core.protobuf import fingerprint_pb2, saved_model_pb2
 
 from tf_simclrv2.config import refuse
 from tf_simclrv2.keras2 import READ_ERRORS, tf
@@ -68,11 +67,14 @@ def load_served(directory: str) -> Tuple[Serve, Optional[List[str]]]:
     return serve, class_names
 
 
-def _graph(directory: str) -> saved_model_pb2.SavedModel:
+def _graph(directory: str) -> Any:
     """Reads the graph, and refuses one that is not what was exported, by TensorFlow's checksum.
 
     TensorFlow itself doesn't compare it: it may crash on a damaged graph, or compute with it.
     """
+    # keras2 must have been the first to import TensorFlow.
+    from tensorflow.core.protobuf import saved_model_pb2
+
     name = "saved_model.pb"
     try:
         with open(os.path.join(directory, name), "rb") as file:
@@ -94,6 +96,8 @@ def _graph(directory: str) -> saved_model_pb2.SavedModel:
 
 def _saved_checksum(directory: str) -> Optional[int]:
     """The checksum of the graph; None if there is none, as TensorFlow before 2.12 saved none."""
+    from tensorflow.core.protobuf import fingerprint_pb2
+
     try:
         with open(os.path.join(directory, "fingerprint.pb"), "rb") as file:
             return fingerprint_pb2.FingerprintDef.FromString(file.read()).saved_model_checksum

@@ -38,15 +38,15 @@ def reason_of(error: Exception) -> Optional[str]:
     return next((reason for reason in _SAID_BY_TENSORFLOW if reason in str(error)), None)
 
 
-# Errors of the disk itself, whatever was being done.
-_OF_WRITING = (*_FULL, errno.EROFS, errno.EFBIG, errno.EIO)
+# Errors of writing, whatever was being done; others, such as of permissions, may be of images.
+_OF_WRITING = tuple(map(os.strerror, (*_FULL, errno.EROFS, errno.EFBIG)))
 
 
-def _is_of_writing(error: Exception) -> bool:
-    """Whether an error of the disk is one of writing, not of a file that is missing."""
-    if isinstance(error, OSError):
-        return error.errno in _OF_WRITING or isinstance(error, PermissionError)
-    return reason_of(error) is not None
+def _is_of_writing(error: Exception, directory: str) -> bool:
+    """Whether an error of the disk is one of writing, or of a file in the directory."""
+    reason, path = reason_of(error), path_in(error)
+    inside = path is not None and os.path.abspath(path).startswith(os.path.abspath(directory))
+    return reason in _OF_WRITING or (reason is not None and inside)
 
 
 def path_in(error: Exception) -> Optional[str]:
@@ -91,7 +91,7 @@ def watched(directory: str, needed: Callable[[], Optional[int]]) -> Iterator[Non
     try:
         yield
     except (OSError, tf.errors.OpError) as error:
-        reason = reason_of(error) if _is_of_writing(error) else None
+        reason = reason_of(error) if _is_of_writing(error, directory) else None
         if reason is None:
             raise
         said = cannot_be_written(directory, reason, needed(), path_in(error))

@@ -155,7 +155,7 @@ def _opened_alone(path: str) -> IO[bytes]:
     while True:
         _check_is_file(path)
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        file = os.fdopen(os.open(path, flags, 0o666), "r+b")
+        file = os.fdopen(os.open(path, flags, 0o666), "wb")
         # Not all file systems have locks.
         with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)

@@ -71,7 +71,8 @@ class Lock:
                 continue
             owner = _read(file)
             here = owner.get("machine") == _machine()
-            is_ours = granted and (here or not owner)
+            # Where locks are not passed on, one's own new file is empty.
+            is_ours = granted is not False and (not owner or bool(granted and here))
             refused = here and granted is False
             if refused or (not is_ours and _beats(self._path, watch)):
                 file.close()
@@ -185,12 +186,13 @@ def state_of(directory: str) -> State:
 
 
 @contextlib.contextmanager
-def sole_writer(directory: str, claimed: State) -> Iterator[None]:
+def sole_writer(directory: str, claimed: Optional[State] = None) -> Iterator[None]:
     """Keeps other processes from training a run as long as the block runs.
 
     Args:
       directory: of the run; it is made if need be, and removed if nothing came into it.
-      claimed: what :func:`state_of` was when this process decided what to do there.
+      claimed: what :func:`state_of` was when this process decided what to do there; None to
+        leave that unchecked.
 
     Raises:
       ConfigError: another process trains the run, or has done so since; or the directory can't be
@@ -213,7 +215,7 @@ def sole_writer(directory: str, claimed: State) -> Iterator[None]:
             "wait for its end, or give another directory",
         )
     try:
-        if claimed != state_of(directory):
+        if claimed is not None and claimed != state_of(directory):
             raise refuse(
                 "model_dir",
                 directory,

@@ -49,14 +49,15 @@ class RunDirectory:
 
     Attributes:
       table: the rows of ``metrics.csv``.
-      claimed: what :func:`lock.state_of` was when the run was claimed.
+      claimed: what :func:`lock.state_of` was when this process claimed or last wrote
+        the run; None before.
     """
 
     def __init__(self, path: str, writable: bool = True):
         self.path = os.path.expanduser(path)
         self.writable = writable
         self.table = MetricsTable(self.file("metrics.csv"))
-        self.claimed: lock.State = ()
+        self.claimed: Optional[lock.State] = None
         self._settings: Optional[RunSettings] = None
 
     def file(self, *names: str) -> str:
@@ -168,6 +169,7 @@ class RunDirectory:
             self._remove_unfinished()
             self.settings.write(self.file("config.json"))
             write_whole(self.file("environment.json"), json.dumps(environment, indent=2) + "\n")
+            self.claimed = lock.state_of(self.path)
         except OSError as error:
             raise refuse("model_dir", self.path, f"can't be written ({error.strerror})") from error
 

@@ -9,7 +9,7 @@ from typing import Callable, Optional, Protocol, TypeVar
 from tf_simclrv2.keras2 import tf
 from tf_simclrv2.learners.learner import Learner
 from tf_simclrv2.runtime import disk
-from tf_simclrv2.runtime.lock import sole_writer
+from tf_simclrv2.runtime.lock import sole_writer, state_of
 from tf_simclrv2.runtime.run_directory import RunDirectory
 
 
@@ -39,6 +39,7 @@ def alone(train: Callable[[J], None]) -> Callable[[J], None]:
             if run.writable and run.config.run.mode != "eval":
                 stack.enter_context(sole_writer(run.path, run.claimed))
             train(job)
+            run.claimed = state_of(run.path)
 
     return train_alone
 
