@@ -45,8 +45,12 @@ _OF_WRITING = tuple(map(os.strerror, (*_FULL, errno.EROFS, errno.EFBIG)))
 def _is_of_writing(error: Exception, directory: str) -> bool:
     """Whether an error of the disk is one of writing, or of a file in the directory."""
     reason, path = reason_of(error), path_in(error)
-    inside = path is not None and os.path.abspath(path).startswith(os.path.abspath(directory))
+    inside = path is not None and _is_inside(path, directory)
     return reason in _OF_WRITING or (reason is not None and inside)
+
+
+def _is_inside(path: str, directory: str) -> bool:
+    return os.path.realpath(path).startswith(os.path.realpath(directory))
 
 
 def path_in(error: Exception) -> Optional[str]:
@@ -94,7 +98,9 @@ def watched(directory: str, needed: Callable[[], Optional[int]]) -> Iterator[Non
         reason = reason_of(error) if _is_of_writing(error, directory) else None
         if reason is None:
             raise
-        said = cannot_be_written(directory, reason, needed(), path_in(error))
+        where = path_in(error)
+        of_run = where is None or _is_inside(where, directory)
+        said = cannot_be_written(directory, reason, needed() if of_run else None, where)
         raise refuse(
             "model_dir",
             directory,
@@ -141,7 +147,7 @@ def cannot_be_written(
     if reason in map(os.strerror, _FULL):
         if needed is not None:
             details.append(f"about {shown_bytes(needed)} are needed")
-        free = free_bytes(path)
+        free = free_bytes(where or path)
         if free is not None:
             details.append(f"{shown_bytes(free)} are free")
     return f"can't be written ({'; '.join(details)})"
