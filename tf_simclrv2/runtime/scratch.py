@@ -78,7 +78,8 @@ def remove_left(parent: str, prefix: str) -> None:
     for name in filter(names.fullmatch, os.listdir(parent)):
         path = os.path.join(parent, name)
         with contextlib.suppress(OSError):
-            if kind_of(path) == DIRECTORY and set(os.listdir(path)) <= {_NEW, _OLD, _LOCK}:
+            held = set(os.listdir(path)) if kind_of(path) == DIRECTORY else set()
+            if held and held <= {_NEW, _OLD, _LOCK}:
                 _remove(path)
 
 
