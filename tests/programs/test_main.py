@@ -117,7 +117,7 @@ def test_a_command_leaves_signals_and_loggers_as_they_were(end, pretend, caplog,
     meanwhile = {}
 
     def work():
-        meanwhile["handler"] = signal.getsignal(signal.SIGTERM)
+        meanwhile["handled"] = signal.getsignal(signal.SIGTERM) is not own_handler
         meanwhile["tensorflow"] = logging.getLogger("tensorflow").level
         if end is not None:
             raise end
@@ -141,7 +141,7 @@ def test_a_command_leaves_signals_and_loggers_as_they_were(end, pretend, caplog,
     finally:
         signal.signal(signal.SIGTERM, first)
     assert _state_of_loggers() == before
-    assert meanwhile == {"handler": signal.default_int_handler, "tensorflow": logging.ERROR}
+    assert meanwhile == {"handled": True, "tensorflow": logging.ERROR}
 
 
 def test_a_command_can_run_in_any_thread(command):
@@ -168,6 +168,82 @@ def test_termination_ends_a_command_in_order(continues, sentence, pretend, comma
     pretend(work, continues)
     assert command("pretend") == Outcome(130, "", sentence)
     assert ended == [True]
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "sentence"),
+    [
+        ("SIGHUP", 130, "interrupted: the same command continues the run\n"),
+        ("SIGQUIT", 130, "interrupted: the same command continues the run\n"),
+        ("SIGUSR1", 75, "interrupted by SIGUSR1: the same command continues the run\n"),
+        ("SIGUSR2", 75, "interrupted by SIGUSR2: the same command continues the run\n"),
+    ],
+)
+def test_every_signal_to_end_does_so_in_order_also_if_it_comes_twice(
+    name, code, sentence, pretend, command
+):
+    ended, number = [], getattr(signal, name)
+    before = signal.getsignal(number)
+
+    def work():
+        try:
+            os.kill(os.getpid(), number)
+        finally:
+            os.kill(os.getpid(), number)
+            os.kill(os.getpid(), signal.SIGTERM)
+            ended.append(True)
+
+    pretend(work, continues=True)
+    assert command("pretend") == Outcome(code, "", sentence)
+    assert ended == [True]
+    assert signal.getsignal(number) == before
+
+
+def test_a_process_that_was_ended_by_a_signal_ignores_further_ones():
+    code = (
+        "import os, signal, sys, types\n"
+        "from tf_simclrv2.config import RecipesConfig\n"
+        "from tf_simclrv2.programs import main\n"
+        "module = types.ModuleType('pretend')\n"
+        "module.run = lambda values: os.kill(os.getpid(), signal.SIGUSR1)\n"
+        "sys.modules['pretend'] = module\n"
+        "main.COMMANDS['pretend'] = main.Command(RecipesConfig, 'pretend')\n"
+        "sys.argv = ['simclrv2', 'pretend']\n"
+        "code = main.console()\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\n"
+        "sys.exit(code)\n"
+    )
+    outcome = _python("-c", code)
+    assert (outcome.code, outcome.err) == (75, "interrupted by SIGUSR1\n")
+
+
+def test_an_ignored_signal_stays_ignored(pretend, command):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        pretend(lambda: os.kill(os.getpid(), signal.SIGHUP))
+        assert command("pretend").code == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_the_third_interrupt_is_not_ignored(pretend, command):
+    left = []
+
+    def work():
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+            left.append(True)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        pretend(work)
+        assert command("pretend").code == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert left == []
 
 
 def test_only_training_continues():

@@ -223,7 +223,7 @@ def test_a_chief_and_a_worker_run_the_other_commands_as_one_device(command, meth
 
 
 @pytest.mark.slow
-def test_a_dead_worker_is_reported_and_the_run_goes_on_after_a_restart(tmp_path):
+def test_a_dead_worker_is_reported_an_interrupted_one_saves_and_the_run_goes_on(tmp_path):
     open_source(DataConfig(dataset="digits"))
     run = tmp_path / "run"
 
@@ -255,6 +255,19 @@ def test_a_dead_worker_is_reported_and_the_run_goes_on_after_a_restart(tmp_path)
     assert last_line.startswith("error: ") and "another worker of the cluster died" in last_line
     saved = int(tf.train.latest_checkpoint(str(run / "checkpoints")).rpartition("-")[2])
     assert 20 <= saved < 200
+
+    # A worker that is asked to end takes the other with it, at a step that both save.
+    workers = start()
+    try:
+        deadline = time.monotonic() + 300
+        while not (run / "checkpoints" / f"ckpt-{saved + 20}.index").exists():
+            assert time.monotonic() < deadline, (tmp_path / "log0").read_text()[-3000:]
+            time.sleep(0.05)
+        workers[1].send_signal(signal.SIGUSR1)
+    finally:
+        assert _finish(workers, 60) == [75, 75], (tmp_path / "log0").read_text()[-3000:]
+    last = int(tf.train.latest_checkpoint(str(run / "checkpoints")).rpartition("-")[2])
+    assert saved + 20 < last < 200 and last % 10 == 0
 
     assert _finish(start(), 600) == [0, 0], (tmp_path / "log0").read_text()[-3000:]
     assert json.loads((run / "result.json").read_text())["step"] == 200

@@ -1,18 +1,17 @@
 """The command line's entry: which command, its help, and errors as one sentence."""
 
-import contextlib
 import importlib
 import importlib.util
 import os
 import signal
 import sys
-import threading
-from typing import Callable, Dict, Iterator, NamedTuple, Optional, Sequence, Type
+from typing import Callable, Dict, NamedTuple, Optional, Sequence, Type
 
 import tf_simclrv2
 from tf_simclrv2 import config
 from tf_simclrv2.programs import command_line, logs
 from tf_simclrv2.quiet import quiet
+from tf_simclrv2.runtime import signals
 
 # Where the package is installed, the exports' code is a part of it; in the checkout it is not.
 _EXPORT = "tf_simclrv2.export" if importlib.util.find_spec("tf_simclrv2.export") else "export"
@@ -51,6 +50,8 @@ COMMANDS: Dict[str, Command] = {
 }
 _FAILED = 1
 _INTERRUPTED = 128 + signal.SIGINT
+# EX_TEMPFAIL of sysexits.h: what failed may succeed if it is tried again.
+_PREEMPTED = 75
 _READER_GONE = 128 + signal.SIGPIPE
 _HELP = ("--help", "-h")
 
@@ -79,21 +80,6 @@ def overview(called: str) -> str:
     )
 
 
-@contextlib.contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """Makes SIGTERM raise KeyboardInterrupt, so that a run ends in order, and takes that back."""
-    # Python lets only the main thread handle signals.
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        # None is a handler that was not set from Python, which Python can't set again.
-        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
-
-
 def report_errors(work: Callable[[], None], continues: bool = False) -> int:
     """Does ``work``; returns the exit code, with a user's error printed as one sentence.
 
@@ -101,16 +87,22 @@ def report_errors(work: Callable[[], None], continues: bool = False) -> int:
       work: what a command does.
       continues: whether the same command continues what was interrupted.
     """
+    name: Optional[str] = None
     try:
-        with _terminated_as_interrupted(), logs.shown(), quiet():
-            work()
+        with signals.handled():
+            try:
+                with logs.shown(), quiet():
+                    work()
+            finally:
+                name = signals.received()
     except config.ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return _FAILED
     except KeyboardInterrupt:
+        by = f" by {name}" if name in signals.PREEMPTING else ""
         hint = ": the same command continues the run" if continues else ""
-        print(f"interrupted{hint}", file=sys.stderr)
-        return _INTERRUPTED
+        print(f"interrupted{by}{hint}", file=sys.stderr)
+        return _PREEMPTED if by else _INTERRUPTED
     return 0
 
 
@@ -148,7 +140,8 @@ def main(arguments: Sequence[str], called: str = "python -m tf_simclrv2") -> int
       called: how the program is called, for the help.
 
     Returns:
-      The exit code: 0, 1 for an error of the user's, 130 for an interrupted run.
+      The exit code: 0, 1 for an error of the user's, 130 for an interrupted command, 75 for one
+      that SIGUSR1 or SIGUSR2 has interrupted and that is to be started again.
     """
     if not arguments or arguments[0] in (*_HELP, "help"):
         print(overview(called))
@@ -176,10 +169,11 @@ def console(called: str = "simclrv2", command: Optional[str] = None) -> int:
     """
     arguments = sys.argv[1:]
     try:
-        if command is None:
-            code = main(arguments, called)
-        else:
-            code = run_command(command, arguments, called)
+        with signals.own_process():
+            if command is None:
+                code = main(arguments, called)
+            else:
+                code = run_command(command, arguments, called)
         sys.stdout.flush()
     except BrokenPipeError:
         # Python flushes stdout once more at its end, which must not fail again.

@@ -15,11 +15,13 @@ from tf_simclrv2.learners.learner import Learner
 from tf_simclrv2.networks.network import Network
 from tf_simclrv2.optimization.optimizers import build_optimizer, build_schedule
 from tf_simclrv2.optimization.schedules import WarmupCosine
+from tf_simclrv2.runtime import signals
 from tf_simclrv2.runtime.callbacks import LogMetrics, Progress, SaveCheckpoints
 from tf_simclrv2.runtime.checkpoint import newest_checkpoint, reading
 from tf_simclrv2.runtime.devices import Devices
 from tf_simclrv2.runtime.means import KeepMeans
 from tf_simclrv2.runtime.run_directory import RunDirectory
+from tf_simclrv2.runtime.stopping import StopAtSignal
 from tf_simclrv2.training.alone import alone, warn_of_little_space
 
 logger = logging.getLogger(__name__)
@@ -123,17 +125,18 @@ def _fit(job: Job, save: SaveCheckpoints) -> None:
     batch_size = config.optimization.train_batch_size
     log = LogMetrics(job.run, config.run.log_every_steps, schedule, batch_size, job.steps_per_epoch)
     job.run.drop_after(start)
+    stop = StopAtSignal(job.devices, config.run.log_every_steps)
     bars: List[Progress] = []
     if job.run.writable:
         bars = [Progress(job.run.step_of_method, start, schedule.total_steps, job.shown)]
     try:
-        with workers_watched(job.run, job.devices):
+        with workers_watched(job.run, job.devices), signals.waiting_ends():
             job.learner.fit(
                 job.devices.distribute(lambda part: job.batches(start, part)),
                 epochs=1,
                 steps_per_epoch=schedule.total_steps - start,
                 verbose=0,
-                callbacks=[*job.callbacks, KeepMeans(), log, save, *bars],
+                callbacks=[stop, *job.callbacks, KeepMeans(), log, save, *bars],
             )
     except KeyboardInterrupt:
         # Saving needs all workers, but perhaps only this one was interrupted.
