@@ -12,9 +12,18 @@ class OptimizationConfig(Section):
     """Optimizer, learning rate and length of training."""
 
     train_batch_size: int = setting(512, "Images in a batch, over all replicas.", within="(0, inf)")
-    train_epochs: int = setting(100, "Epochs to train.", within="(0, inf)")
+    train_epochs: int = setting(
+        100,
+        "Epochs to train; a larger number continues a run for longer.",
+        within="(0, inf)",
+        may_grow=True,
+    )
     train_steps: int = setting(
-        0, "Steps to train; above 0 it overrides train_epochs.", within="[0, inf)"
+        0,
+        "Steps to train; above 0 it overrides train_epochs; a larger number continues a run for "
+        "longer.",
+        within="[0, inf)",
+        may_grow=True,
     )
     optimizer: str = setting(
         "lars",

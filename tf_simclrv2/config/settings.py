@@ -147,6 +147,8 @@ class Facts(TypedDict, total=False):
       is_path: whether it is a path, or several separated by commas: two spellings can be the same,
         and remote ones are refused.
       may_be_remote: whether remote paths are not refused, as only TensorFlow reads them.
+      may_grow: whether it is a part of the training's length, with which a run may only be
+        continued for as long or longer.
     """
 
     required: str
@@ -156,6 +158,7 @@ class Facts(TypedDict, total=False):
     architecture: bool
     is_path: bool
     may_be_remote: bool
+    may_grow: bool
 
 
 def setting(
@@ -197,6 +200,7 @@ def setting(
         "architecture": architecture,
         "is_path": facts.get("is_path", False),
         "may_be_remote": facts.get("may_be_remote", False),
+        "may_grow": facts.get("may_grow", False),
     }
     return dataclasses.field(default=default, metadata=metadata)
 

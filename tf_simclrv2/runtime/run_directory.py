@@ -51,6 +51,7 @@ class RunDirectory:
       table: the rows of ``metrics.csv``.
       claimed: what :func:`lock.state_of` was when this process claimed or last wrote
         the run; None before.
+      before: the config of the run that :meth:`claim` found here; None if there was none.
     """
 
     def __init__(self, path: str, writable: bool = True):
@@ -58,6 +59,7 @@ class RunDirectory:
         self.writable = writable
         self.table = MetricsTable(self.file("metrics.csv"))
         self.claimed: Optional[lock.State] = None
+        self.before: Optional[TrainingConfig] = None
         self._settings: Optional[RunSettings] = None
 
     def file(self, *names: str) -> str:
@@ -135,6 +137,7 @@ class RunDirectory:
             # A run that failed before its first step holds nothing that others could mix up.
             if self.has_trained:
                 settings = before.continued_by(settings, self.path)
+                self.before = before.config
         elif self.writable:
             self.check_empty("must be a new or empty directory or one that holds a run")
         self._settings = settings
@@ -168,7 +171,7 @@ class RunDirectory:
             sync(os.path.dirname(os.path.abspath(self.path)))
             self._remove_unfinished()
             self.settings.write(self.file("config.json"))
-            write_whole(self.file("environment.json"), json.dumps(environment, indent=2) + "\n")
+            write_whole(self.file("environment.json"), _json(environment))
             self.claimed = lock.state_of(self.path)
         except OSError as error:
             raise refuse("model_dir", self.path, f"can't be written ({error.strerror})") from error
@@ -232,7 +235,7 @@ class RunDirectory:
         """Writes ``result.json``."""
         if self.writable:
             with writing("model_dir", self.path):
-                write_whole(self.file("result.json"), json.dumps(result, indent=2) + "\n")
+                write_whole(self.file("result.json"), _json(result))
 
     def result(self) -> Optional[Result]:
         """The content of ``result.json``, or None before an evaluation."""
@@ -240,6 +243,10 @@ class RunDirectory:
             return None
         with open(self.file("result.json"), encoding="utf-8") as file:
             return json.load(file)
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
 def open_run(

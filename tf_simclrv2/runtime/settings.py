@@ -104,7 +104,7 @@ class RunSettings:
             content["class_names_known"] = False
         if self.converted is not None:
             content["converted"] = self.converted
-        write_whole(path, json.dumps(content, indent=2) + "\n")
+        write_whole(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
     @classmethod
     def read(cls, path: str) -> "RunSettings":
@@ -144,7 +144,8 @@ def _differences(before: TrainingConfig, now: TrainingConfig) -> List[str]:
         for field in dataclasses.fields(sections[0]):
             was, is_now = (getattr(each, field.name) for each in sections)
             same = _same_path(was, is_now) if field.metadata["is_path"] else was == is_now
-            if not same and not field.metadata["may_change"]:
+            may_change = field.metadata["may_change"] or field.metadata["may_grow"]
+            if not same and not may_change:
                 differing.append(f"{field.name} was {was} and is now {is_now}")
     return differing
 

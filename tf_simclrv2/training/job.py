@@ -23,6 +23,7 @@ from tf_simclrv2.runtime.means import KeepMeans
 from tf_simclrv2.runtime.run_directory import RunDirectory
 from tf_simclrv2.runtime.stopping import StopAtSignal
 from tf_simclrv2.training.alone import alone, warn_of_little_space
+from tf_simclrv2.training.length import check_length
 
 logger = logging.getLogger(__name__)
 
@@ -105,6 +106,7 @@ def train(job: Job) -> None:
             raise refuse("mode", "eval", f"{job.run.path} holds no checkpoint to evaluate yet")
         with reading(latest):
             checkpoint.restore(latest)
+    check_length(job.run, job.schedule, job.num_examples, job.step)
     job.run.begin()
     if job.labelled is not None and job.source.class_names is not None:
         names = job.source.class_names
