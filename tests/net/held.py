@@ -26,6 +26,7 @@ from tf_simclrv2.learners.learner import Learner
 from tf_simclrv2.networks import resnet
 from tf_simclrv2.programs import command_line, demo
 from tf_simclrv2.programs.main import COMMANDS
+from tf_simclrv2.runtime.health import NotFiniteError
 from tf_simclrv2.runtime.run_directory import RunDirectory
 
 TRAINING = ("pretrain", "finetune", "distill")
@@ -143,8 +144,16 @@ class Held(Ran, Watched):
 
     def again(self, *flags: str) -> "Held":
         """The job of the same command line, and perhaps further flags, in the same directory."""
-        given = [f"--{name}={value}" for name, value in self.values.items()]
-        return Held(self.command, *given, *flags)
+        return Held(self.command, *self._given, *flags)
+
+    def fits_if_it_diverges(self) -> int:
+        """How often the job is trained, for longer than it was, if its loss is never finite."""
+        assert self.played.saved
+        return Diverging(self.command, *self._given, "--train_steps=0", "--train_epochs=99").fits
+
+    @property
+    def _given(self) -> List[str]:
+        return [f"--{name}={value}" for name, value in self.values.items()]
 
     @property
     def path(self) -> str:
@@ -168,6 +177,23 @@ class Held(Ran, Watched):
     def split(self, name: str) -> np.ndarray:
         """The images of a split of the job's data, each once, uint8."""
         return _images_of(RunDirectory(self.path).config.data, name)
+
+
+class Diverging(Held):
+    """A job each of whose calls of ``fit`` ends at a loss that is not finite.
+
+    Attributes:
+      fits: how many calls there were.
+    """
+
+    fits = 0
+
+    def _patches(self) -> List[Any]:
+        def diverge(*_, **__):
+            self.fits += 1
+            raise NotFiniteError("not finite", step=1)
+
+        return [*super()._patches(), mock.patch.object(Learner, "fit", diverge)]
 
 
 @functools.lru_cache(None)
@@ -229,7 +255,7 @@ def images_at_a_time() -> Iterator[List[int]]:
             seen.append(len(images))
             return serve(images)
 
-        return mock.Mock(signatures={"serving_bytes": watched})
+        return mock.Mock(signatures={"serving_bytes": watched}, variables=[])
 
     with mock.patch.object(tf.saved_model, "load", load_and_watch):
         yield seen

@@ -53,6 +53,11 @@ def split_and_count(held: Held) -> Optional[Tuple[str, int]]:
     return content["split"], content["num_examples"]
 
 
+def fits_if_it_diverges(held: Held) -> int:
+    """How often it is trained if its loss is never finite."""
+    return held.fits_if_it_diverges()
+
+
 def logged_steps(held: Held) -> List[float]:
     """The steps of the rows in ``metrics.csv``."""
     return [row["step"] for row in held.played.rows]

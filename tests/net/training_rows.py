@@ -27,6 +27,7 @@ _RUN = [
     Row("keep_checkpoint_max", 2, looks.saved_steps, becomes([4, 8, 12, 15], [21, 22]), group=A),
     Row("checkpoint_min_steps", 6, looks.saved_steps, becomes([4, 8, 12, 15], [6, 12, 15])),
     Row("checkpoint_steps", 3, looks.saved_steps, becomes([4, 8, 12, 15], [3, 6, 8]), group=B),
+    Row("nan_policy", "restore", looks.fits_if_it_diverges, becomes(1, 4), group=A),
 ]  # fmt: skip
 
 _NETWORK = [

@@ -6,6 +6,7 @@ from typing import Optional
 from tf_simclrv2.config.settings import Section, refuse, required, setting
 
 MODES = ("train_then_eval", "train", "eval")
+NAN_POLICIES = ("stop", "restore")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +46,13 @@ class RunConfig(Section):
     )
     keep_checkpoint_max: int = setting(
         5, "How many of the newest checkpoints to keep.", within="(0, inf)", may_change=True
+    )
+    nan_policy: str = setting(
+        "stop",
+        "What to do at a loss that is not finite: stop, or restore the last good checkpoint and "
+        "skip the batch, three times in a run at most.",
+        choices=NAN_POLICIES,
+        may_change=True,
     )
 
 

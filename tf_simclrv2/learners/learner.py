@@ -14,6 +14,7 @@ from tf_simclrv2.keras2 import (
     tf,
     variable_key,
 )
+from tf_simclrv2.learners.health import Health, observed
 from tf_simclrv2.networks.layers import as_config
 from tf_simclrv2.networks.network import VariableRoles, variable_roles
 from tf_simclrv2.optimization.optimizers import weight_decay_loss
@@ -59,6 +60,8 @@ class Learner(keras.Model):
     ```
     """
 
+    # Whether training is still finite; who watches it resets it.
+    health: Health
     # Names of the scalars that ``losses_of`` returns.
     logged: Tuple[str, ...] = ()
     # Names of attributes that a checkpoint leaves out.
@@ -79,6 +82,8 @@ class Learner(keras.Model):
         self.augmentation = as_config(AugmentationConfig, augmentation)
         names = ("loss", "weight_decay", *self.logged)
         self._means = {name: keras.metrics.Mean(name) for name in names}
+        # Past Keras's tracking, since it is neither a part nor a metric that fit resets.
+        object.__setattr__(self, "health", Health())
         if not network.built:
             raise ValueError(
                 f"{type(self).__name__} needs a network with variables, but {network.name} has "
@@ -153,6 +158,8 @@ class Learner(keras.Model):
             with tf.control_dependencies([g for g in total if g is not None]):
                 gradients = self._gradients_of({k: tf.identity(v) for k, v in part.items()})
             total = [_add(a, b) for a, b in zip(total, gradients)]
+        # The sum of the losses since the last row, which stays as it is once it is not finite.
+        self.health.update_state(*observed(self._means["loss"].total, total, self._scales_loss))
         self.optimizer.apply_gradients(zip(total, variables))
         return {name: mean.result() for name, mean in self._means.items()}
 
@@ -173,7 +180,7 @@ class Learner(keras.Model):
 
     def _gradients_of(self, batch):
         replicas = tf.distribute.get_replica_context().num_replicas_in_sync
-        scaled = isinstance(self.optimizer, keras.mixed_precision.LossScaleOptimizer)
+        scaled = self._scales_loss
         with tf.GradientTape() as tape:
             loss = self._loss_of(batch, training=True)
             # Gradients are summed over replicas and parts, so that each gives its share of a mean.
@@ -183,6 +190,10 @@ class Learner(keras.Model):
         self._check_all_found(tape.watched_variables())
         gradients = tape.gradient(share, self.trainable_variables)
         return self.optimizer.get_unscaled_gradients(gradients) if scaled else gradients
+
+    @property
+    def _scales_loss(self) -> bool:
+        return isinstance(self.optimizer, keras.mixed_precision.LossScaleOptimizer)
 
     def _check_all_found(self, used):
         """Refuses trainable variables of the loss that would be neither trained nor saved."""

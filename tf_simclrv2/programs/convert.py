@@ -24,6 +24,7 @@ from tf_simclrv2.programs import command_line
 from tf_simclrv2.runtime.checkpoint import Checkpoint
 from tf_simclrv2.runtime.disk import writing
 from tf_simclrv2.runtime.files import DIRECTORY, FILE, check_place, kind_of
+from tf_simclrv2.runtime.health import check_restored
 from tf_simclrv2.runtime.run_directory import RunDirectory
 from tf_simclrv2.runtime.scratch import replacing_directory
 from tf_simclrv2.runtime.settings import Converted, RunSettings
@@ -66,6 +67,7 @@ def _read(conversion: ConversionConfig) -> None:
         "google_checkpoint": conversion.google_checkpoint,
         "kernel_scale": theirs.load_into(network),
     }
+    check_restored(network.variables, conversion.google_checkpoint)
 
     step_of_method = "finetune" if architecture.head_is_cut else "pretrain"
     # A data set that was never prepared may give numbers too.

@@ -8,6 +8,7 @@ from google.protobuf.message import DecodeError
 
 from tf_simclrv2.config import refuse
 from tf_simclrv2.keras2 import READ_ERRORS, tf
+from tf_simclrv2.runtime.health import not_finite
 
 Serve = Callable[[tf.Tensor], Dict[str, tf.Tensor]]
 
@@ -59,6 +60,9 @@ def load_served(directory: str) -> Tuple[Serve, Optional[List[str]]]:
         model = tf.saved_model.load(directory)
     except _DAMAGES as error:
         raise _damaged("SavedModel", error) from error
+    name = not_finite(getattr(model, "variables", ()))
+    if name is not None:
+        raise Damaged(f"must hold a trained model, but its weight {name} holds NaN or infinity")
 
     def serve(image_bytes: tf.Tensor) -> Dict[str, tf.Tensor]:
         # The signature's functions live as long as the model does.

@@ -11,6 +11,7 @@ from tf_simclrv2.learners.steps import STEPS
 from tf_simclrv2.networks.network import Network
 from tf_simclrv2.runtime.checkpoint_folder import checkpoint_path, checkpoint_step
 from tf_simclrv2.runtime.devices import Devices
+from tf_simclrv2.runtime.health import check_restored
 from tf_simclrv2.runtime.run_directory import RunDirectory, open_run
 
 # What the chief of several workers tells instead of a step.
@@ -77,6 +78,7 @@ class Checkpoint:
         # that do would take theirs from a second copy of all of them in memory.
         size = config.data.resolved_image_size
         self._restore(network, use_ema_weights, create=lambda: network.build_for(size))
+        check_restored(network.variables, self.path)
         return network
 
     def restore_pretrained(self, network: Network, use_ema_weights: bool = False) -> None:
@@ -93,6 +95,7 @@ class Checkpoint:
             encoder=network.encoder, projection_head=network.projection_head
         )
         self._restore(parts, use_ema_weights)
+        check_restored([*network.encoder.variables, *network.projection_head.variables], self.path)
 
     def check_memory(self) -> None:
         """Refuses ``use_ema_weights`` unless the run has a memory network.

@@ -20,10 +20,19 @@ from tf_simclrv2.runtime.callbacks import LogMetrics, Progress, SaveCheckpoints
 from tf_simclrv2.runtime.checkpoint import newest_checkpoint, reading
 from tf_simclrv2.runtime.devices import Devices
 from tf_simclrv2.runtime.means import KeepMeans
+from tf_simclrv2.runtime.health import (
+    CheckedManager,
+    NotFiniteError,
+    Watch,
+    check_finite_result,
+    check_restored,
+    trained_variables,
+)
 from tf_simclrv2.runtime.run_directory import RunDirectory
 from tf_simclrv2.runtime.stopping import StopAtSignal
 from tf_simclrv2.training.alone import alone, warn_of_little_space
 from tf_simclrv2.training.length import check_length
+from tf_simclrv2.training.skipping import SkippedBatches
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +115,8 @@ def train(job: Job) -> None:
             raise refuse("mode", "eval", f"{job.run.path} holds no checkpoint to evaluate yet")
         with reading(latest):
             checkpoint.restore(latest)
+        if latest is not None:
+            check_restored(trained_variables(learner), latest)
     check_length(job.run, job.schedule, job.num_examples, job.step)
     job.run.begin()
     if job.labelled is not None and job.source.class_names is not None:
@@ -114,15 +125,29 @@ def train(job: Job) -> None:
     if config.run.mode != "eval" and job.step < job.schedule.total_steps:
         warn_of_little_space(job.run, learner)
         manager = job.run.checkpoint_manager(checkpoint, config.run.keep_checkpoint_max)
-        save = SaveCheckpoints(manager, job.checkpoint_steps, is_saved=latest is not None)
-        with labels_checked(job.source, "train_split", config.data.train_split):
-            _fit(job, save)
+        skipped = SkippedBatches(job.run)
+        watch = Watch(job.run, config.run.log_every_steps, job.schedule, skipped.advice)
+        checked = CheckedManager(manager, watch.check_weights)
+        if latest is None and skipped.restores:
+            latest = manager.save(checkpoint_number=job.step)
+        while True:
+            save = SaveCheckpoints(checked, job.checkpoint_steps, is_saved=latest is not None)
+            try:
+                with labels_checked(job.source, "train_split", config.data.train_split):
+                    _fit(job, save, watch, skipped)
+                break
+            except NotFiniteError as error:
+                if signals.received():
+                    raise
+                # Raises the error again if the run is to stop.
+                latest = skipped.add(error)
+                checkpoint.restore(latest)
     classifies = learner.network.supervised_head is not None
     if config.run.mode != "train" and classifies and job.source.num_classes:
         evaluate(job.run, job.devices, learner.network, job.source, config.data, job.step)
 
 
-def _fit(job: Job, save: SaveCheckpoints) -> None:
+def _fit(job: Job, save: SaveCheckpoints, watch: Watch, skipped: SkippedBatches) -> None:
     config, start, schedule = job.run.config, job.step, job.schedule
     batch_size = config.optimization.train_batch_size
     log = LogMetrics(job.run, config.run.log_every_steps, schedule, batch_size, job.steps_per_epoch)
@@ -134,11 +159,11 @@ def _fit(job: Job, save: SaveCheckpoints) -> None:
     try:
         with workers_watched(job.run, job.devices), signals.waiting_ends():
             job.learner.fit(
-                job.devices.distribute(lambda part: job.batches(start, part)),
+                job.devices.distribute(lambda part: skipped.batches(job.batches, start, part)),
                 epochs=1,
                 steps_per_epoch=schedule.total_steps - start,
                 verbose=0,
-                callbacks=[stop, *job.callbacks, KeepMeans(), log, save, *bars],
+                callbacks=[stop, *job.callbacks, KeepMeans(), watch, log, save, *bars],
             )
     except KeyboardInterrupt:
         # Saving needs all workers, but perhaps only this one was interrupted.
@@ -218,6 +243,7 @@ def evaluate(
     labels = labels_checked(source, "eval_split", split)
     with workers_watched(run, devices), labels:
         metrics = classifier.run(network, batches, devices.strategy, devices.compiles)
+    check_finite_result(run, metrics, source.num_classes)
     result = {
         **metrics,
         "step": step,
