@@ -2,7 +2,7 @@
 
 import logging
 import math
-from typing import Callable, Dict, Iterable, List, Optional
+from typing import Any, Callable, Dict, Iterable, List, Optional
 
 from tf_simclrv2.config import ConfigError
 from tf_simclrv2.keras2 import keras, tf
@@ -93,7 +93,7 @@ def trained_variables(learner: Learner) -> List[tf.Variable]:
     found: List[tf.Variable] = []
     for part in tf.nest.flatten(list(learner.saved_parts.values())):
         found += part.variables if hasattr(part, "variables") else [part]
-    optimizer = learner.optimizer
+    optimizer: Any = learner.optimizer  # Keras declares that it may be None.
     # A method of older optimizers.
     state = getattr(optimizer, "inner_optimizer", optimizer).variables
     return [*found, *(state() if callable(state) else state)]
