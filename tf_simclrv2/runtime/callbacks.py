@@ -2,13 +2,12 @@
 
 import sys
 import time
-from typing import Dict, Optional
+from typing import Callable, Dict, Optional
 
 from tqdm import tqdm
 
 from tf_simclrv2.keras2 import keras, tf
 from tf_simclrv2.optimization.schedules import WarmupCosine
-from tf_simclrv2.runtime.checkpoint_saver import CheckpointSaver
 from tf_simclrv2.runtime.run_directory import RunDirectory
 
 # Means of metrics by name.
@@ -146,14 +145,14 @@ class SaveCheckpoints(keras.callbacks.Callback):
     """Saves a checkpoint every so many steps, and when training ends or is interrupted.
 
     Args:
-      saver: saves the checkpoints.
+      save: saves a checkpoint of a training step.
       every_steps: steps between checkpoints.
       is_saved: whether training starts from a checkpoint, so that none is saved before a step.
     """
 
-    def __init__(self, saver: CheckpointSaver, every_steps: int, is_saved: bool):
+    def __init__(self, save: Callable[[int], object], every_steps: int, is_saved: bool):
         super().__init__()
-        self._saver = saver
+        self._save_step = save
         self._every_steps = every_steps
         self._is_saved = is_saved
 
@@ -173,5 +172,5 @@ class SaveCheckpoints(keras.callbacks.Callback):
 
     def _save(self) -> None:
         if self._saved_step != self._step:
-            self._saver.save(checkpoint_number=self._step)
+            self._save_step(self._step)
             self._saved_step = self._step

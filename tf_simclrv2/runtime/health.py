@@ -2,7 +2,7 @@
 
 import logging
 import math
-from typing import Any, Callable, Dict, Iterable, List, Optional
+from typing import Any, Dict, Iterable, List, Optional
 
 from tf_simclrv2.config import ConfigError
 from tf_simclrv2.keras2 import keras, tf
@@ -172,25 +172,3 @@ class Watch(keras.callbacks.Callback):
             f"{' checkpoint' if newest else ''}; {self._advice}.",
             step,
         )
-
-
-class CheckedManager:
-    """A manager of checkpoints that saves only what a check has passed.
-
-    Args:
-      manager: what saves.
-      check: raises an error if there is nothing good to save.
-    """
-
-    def __init__(self, manager: tf.train.CheckpointManager, check: Callable[[], None]):
-        self._manager = manager
-        self._check = check
-
-    # Any, since TensorFlow's manager has no types.
-    def save(self, *arguments, **named):
-        """Checks, and saves as the manager does."""
-        self._check()
-        return self._manager.save(*arguments, **named)
-
-    def __getattr__(self, name: str):
-        return getattr(self._manager, name)

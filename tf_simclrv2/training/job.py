@@ -19,15 +19,14 @@ from tf_simclrv2.runtime import signals
 from tf_simclrv2.runtime.callbacks import LogMetrics, Progress, SaveCheckpoints
 from tf_simclrv2.runtime.checkpoint import newest_checkpoint, reading
 from tf_simclrv2.runtime.devices import Devices
-from tf_simclrv2.runtime.means import KeepMeans
 from tf_simclrv2.runtime.health import (
-    CheckedManager,
     NotFiniteError,
     Watch,
     check_finite_result,
     check_restored,
     trained_variables,
 )
+from tf_simclrv2.runtime.means import KeepMeans
 from tf_simclrv2.runtime.run_directory import RunDirectory
 from tf_simclrv2.runtime.stopping import StopAtSignal
 from tf_simclrv2.training.alone import alone, warn_of_little_space
@@ -127,11 +126,15 @@ def train(job: Job) -> None:
         manager = job.run.checkpoint_manager(checkpoint, config.run.keep_checkpoint_max)
         skipped = SkippedBatches(job.run)
         watch = Watch(job.run, config.run.log_every_steps, job.schedule, skipped.advice)
-        checked = CheckedManager(manager, watch.check_weights)
+
+        def save_checked(step: int) -> None:
+            watch.check_weights()
+            manager.save(step)
+
         if latest is None and skipped.restores:
             latest = manager.save(checkpoint_number=job.step)
         while True:
-            save = SaveCheckpoints(checked, job.checkpoint_steps, is_saved=latest is not None)
+            save = SaveCheckpoints(save_checked, job.checkpoint_steps, is_saved=latest is not None)
             try:
                 with labels_checked(job.source, "train_split", config.data.train_split):
                     _fit(job, save, watch, skipped)
