@@ -1,6 +1,7 @@
 """What fine-tuning and distillation take over, and what an evaluation takes of its run."""
 
 import dataclasses
+import os
 
 import pytest
 
@@ -12,6 +13,7 @@ from tf_simclrv2.config import (
     inherit_pretrained,
     inherit_taught,
     inherited,
+    not_inherited,
     setting,
 )
 from tf_simclrv2.programs import command_line
@@ -46,7 +48,9 @@ PRETRAINED = config.PretrainConfig(
     data=DATA,
     network=NETWORK,
     projection_head=HEAD,
-    augmentation=config.AugmentationConfig(use_flip=False),
+    augmentation=config.AugmentationConfig(
+        color_jitter_strength=0.5, use_blur=True, use_flip=False, use_crop=False, crop_area_min=0.3
+    ),
     optimization=config.OptimizationConfig(weight_decay=0.5),
 )
 OF_DATASET = {
@@ -57,8 +61,11 @@ OF_DATASET = {
     "holdout_fraction": 0.2,
     "holdout_seed": 5,
 }
+# What says how images may be changed; strengths keep each step's own default.
+VIEWS = {"use_flip": False, "use_crop": False, "crop_area_min": 0.3, "crop_aspect_max": 4 / 3}
 INHERITED = {
     **OF_DATASET,
+    **VIEWS,
     "image_size": 48,
     **dataclasses.asdict(NETWORK),
     **dataclasses.asdict(HEAD),
@@ -76,7 +83,9 @@ def test_fine_tuning_builds_with_what_it_takes_over():
     assert (built.network, built.projection_head) == (NETWORK, HEAD)
     assert built.data.holdout_seed == 5
     assert built.data.eval_batch_size == config.DataConfig().eval_batch_size
-    assert built.augmentation.use_flip
+    views = built.augmentation
+    assert not views.use_flip and not views.use_crop and not views.use_blur
+    assert (views.crop_area_min, views.color_jitter_strength) == (0.3, 0.0)
     assert (built.optimization.weight_decay, built.run.seed) == (0.0, 0)
 
 
@@ -87,16 +96,46 @@ def test_distillation_takes_over_data_and_network():
 
 
 def test_flags_go_before_what_is_taken_over():
-    given = {"data_dir": "elsewhere", "holdout_seed": 6, "global_bn": True, "train_steps": 4}
+    given = {"use_flip": True, "holdout_seed": 6, "global_bn": True, "train_steps": 4}
     assert inherit_pretrained(given, PRETRAINED, "run") == {**INHERITED, **given}
 
 
 def test_another_data_set_leaves_all_but_the_image_size():
-    given = {"dataset": "digits"}
-    values = inherit_pretrained(given, PRETRAINED, "run")
     rest = {name: value for name, value in INHERITED.items() if name not in OF_DATASET}
-    assert values == {**rest, **given}
-    assert inherit_pretrained({"dataset": "folder"}, PRETRAINED, "run") == INHERITED
+    given = {"dataset": "digits"}
+    assert inherit_pretrained(given, PRETRAINED, "run") == {**rest, **given}
+    # The same name in another directory is another data set.
+    given = {"data_dir": "elsewhere"}
+    assert inherit_pretrained(given, PRETRAINED, "run") == {**rest, "dataset": "folder", **given}
+
+
+@pytest.mark.parametrize("data_dir", ["images", "./images/", os.path.abspath("images")])
+def test_the_same_data_set_is_the_same_by_any_spelling(data_dir):
+    given = {"dataset": "folder", "data_dir": data_dir}
+    assert inherit_pretrained(given, PRETRAINED, "run") == {**INHERITED, **given}
+    assert not_inherited(given, PRETRAINED) == ""
+
+
+def test_what_is_left_of_another_data_set_is_named():
+    assert not_inherited({"data_dir": "elsewhere", "holdout_seed": 1}, PRETRAINED) == (
+        "the data are not folder in images, so settings of those are not taken over: "
+        "train_split=learn, holdout_fraction=0.2"
+    )
+
+
+def test_a_run_continues_as_it_began():
+    begun = dataclasses.replace(
+        PRETRAINED,
+        data=dataclasses.replace(DATA, data_dir="elsewhere", holdout_seed=7, eval_split="other"),
+        augmentation=config.AugmentationConfig(),
+    )
+    given = {"data_dir": "elsewhere"}
+    values = inherit_pretrained(given, PRETRAINED, "run", own=begun)
+    assert values["use_flip"] and values["use_crop"]
+    assert (values["train_split"], values["holdout_seed"]) == ("learn", 7)
+    assert values["dataset"] == "folder" and "eval_split" not in values
+    given = {"use_flip": False}
+    assert not inherit_pretrained(given, PRETRAINED, "run", own=begun)["use_flip"]
 
 
 ARCHITECTURE = {
@@ -159,10 +198,14 @@ def test_a_new_field_that_inherits_is_inherited():
     [
         ({}, {}),
         ({"eval_split": "test"}, {"eval_split": "test"}),
-        ({"data_dir": "moved"}, {"data_dir": "moved"}),
+        ({"data_dir": "other"}, {"data_dir": "other", "eval_split": None}),
+        ({"data_dir": "./images"}, {"data_dir": "./images"}),
         ({"dataset": "folder"}, {}),
-        ({"dataset": "digits"}, {"dataset": "digits", "eval_split": None}),
-        ({"dataset": "digits", "eval_split": "t"}, {"dataset": "digits", "eval_split": "t"}),
+        ({"dataset": "digits"}, {"dataset": "digits", "eval_split": None, "data_dir": None}),
+        (
+            {"dataset": "digits", "eval_split": "t"},
+            {"dataset": "digits", "eval_split": "t", "data_dir": None},
+        ),
     ],
 )
 def test_an_evaluation_takes_of_its_run_what_no_flag_asks_for(flags, expected):

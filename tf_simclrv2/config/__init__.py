@@ -25,6 +25,7 @@ from tf_simclrv2.config.data import (
     DataConfig,
     EvaluationConfig,
     UnlabelledConfig,
+    place,
 )
 from tf_simclrv2.config.devices import STRATEGIES, ComputeConfig, DevicesConfig
 from tf_simclrv2.config.exported import (
@@ -33,7 +34,13 @@ from tf_simclrv2.config.exported import (
     ExportedModelConfig,
     PredictionConfig,
 )
-from tf_simclrv2.config.inheriting import inherit_pretrained, inherit_taught, inherited
+from tf_simclrv2.config.inheriting import (
+    inherit_pretrained,
+    inherit_taught,
+    inherited,
+    not_inherited,
+    same_data,
+)
 from tf_simclrv2.config.network import (
     LARGEST_CIFAR_STEM_IMAGE,
     LARGEST_WIDTH_MULTIPLIER,
@@ -116,8 +123,11 @@ __all__ = [
     "inherit_pretrained",
     "inherit_taught",
     "inherited",
+    "not_inherited",
+    "place",
     "refuse",
     "required",
+    "same_data",
     "sections_of",
     "setting",
     "setting_of",

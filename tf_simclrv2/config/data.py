@@ -1,6 +1,7 @@
 """The settings of data sets: to train on, and to evaluate on."""
 
 import dataclasses
+import os
 from typing import Optional
 
 from tf_simclrv2.config.settings import Must, Section, required, setting, setting_of
@@ -18,7 +19,7 @@ class DataConfig(Section):
         "Name of a TensorFlow Datasets data set; digits, which needs no download; or folder, for "
         "image files in DATA_DIR as split/class/file, class/file or, without labels, file.",
         must=Must("name a data set", bool),
-        of_dataset=True,
+        inherits=True,
     )
     data_dir: Optional[str] = setting(
         None,
@@ -77,6 +78,32 @@ class DataConfig(Section):
         """The image size in pixels: the one given, or what suits the data set."""
         return self.image_size or DEFAULT_IMAGE_SIZES.get(self.dataset, 224)
 
+    @property
+    def described(self) -> str:
+        """Name and directory, for messages."""
+        return self.dataset + (f" in {self.data_dir}" if self.data_dir else "")
+
+    def is_also(self, dataset: Optional[str], data_dir: Optional[str]) -> bool:
+        """Whether these flags name the same data set: the same name in the same directory.
+
+        Args:
+          dataset: its name; None stands for this one's.
+          data_dir: its directory; None stands for this one's.
+        """
+        same_name = dataset in (None, self.dataset)
+        return same_name and (data_dir is None or place(data_dir) == place(self.data_dir))
+
+    def is_same(self, other: "DataConfig") -> bool:
+        """Whether another config names the same data set: the same name in the same directory."""
+        return (self.dataset, place(self.data_dir)) == (other.dataset, place(other.data_dir))
+
+
+def place(directory: Optional[str]) -> Optional[str]:
+    """The one spelling of a directory that all its spellings share; None stays None."""
+    if directory is None or "://" in directory:
+        return directory
+    return os.path.realpath(os.path.expanduser(directory))
+
 
 @dataclasses.dataclass(frozen=True)
 class UnlabelledConfig(Section):
@@ -111,14 +138,16 @@ class EvaluationConfig(Section):
 
         Args:
           data: the run's data, from which this takes what no flag asks for; the split only as long
-            as the data set is the run's.
+            as the data set is the run's, and the directory as long as its name is.
         """
         dataset = self.dataset or data.dataset
+        same = data.is_also(self.dataset, self.data_dir)
+        kept_dir = data.data_dir if dataset == data.dataset else None
         return dataclasses.replace(
             data,
             dataset=dataset,
-            data_dir=data.data_dir if self.data_dir is None else self.data_dir,
-            eval_split=self.eval_split or (data.eval_split if dataset == data.dataset else None),
+            data_dir=kept_dir if self.data_dir is None else self.data_dir,
+            eval_split=self.eval_split or (data.eval_split if same else None),
             eval_batch_size=self.eval_batch_size,
             eval_steps=self.eval_steps,
         )

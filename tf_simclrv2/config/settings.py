@@ -141,7 +141,8 @@ class Facts(TypedDict, total=False):
       required: what to tell someone who gives no value; without it the value may be missing.
       must: a requirement of the field's own.
       inherits: whether a run takes the value over from the run that it starts from.
-      of_dataset: whether it inherits only as long as ``--dataset`` names no other data set.
+      of_dataset: whether it inherits only as long as ``--dataset`` and ``--data_dir`` name no other
+        data set.
       architecture: whether it inherits and belongs to the network's architecture, so that
         fine-tuning refuses another value.
       is_path: whether it is a path, or several separated by commas: two spellings can be the same,

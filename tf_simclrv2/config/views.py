@@ -19,15 +19,20 @@ class AugmentationConfig(Section):
         ),
     )
     use_blur: bool = setting(True, "Blur half of the views with a Gaussian.")
-    use_flip: bool = setting(True, "Flip half of the views left to right.")
-    use_crop: bool = setting(True, "Crop at random; otherwise only resize.")
+    # Which flips and crops leave an image what it is depends on the data: later steps inherit these.
+    use_flip: bool = setting(True, "Flip half of the views left to right.", inherits=True)
+    use_crop: bool = setting(True, "Crop at random; otherwise only resize.", inherits=True)
     crop_area_min: float = setting(
-        0.08, "Smallest area of a random crop, as a fraction of the image's.", within="(0, 1]"
+        0.08,
+        "Smallest area of a random crop, as a fraction of the image's.",
+        within="(0, 1]",
+        inherits=True,
     )
     crop_aspect_max: float = setting(
         4 / 3,
         "Largest aspect ratio of a random crop; its inverse is the smallest.",
         within="[1, inf)",
+        inherits=True,
     )
     color_space: str = setting(
         "hsv",
@@ -47,6 +52,20 @@ class AugmentationConfig(Section):
     def distorts(self) -> bool:
         """Whether views are distorted beyond the crop."""
         return self.use_flip or self.color_jitter_strength > 0 or self.use_blur
+
+    @property
+    def words(self) -> str:
+        """The views in words, for the first line of a run."""
+        crops = f"crops of {self.crop_area_min:g} to 1 of the area" if self.use_crop else "no crops"
+        strength = self.color_jitter_strength
+        return ", ".join(
+            [
+                crops,
+                "flips" if self.use_flip else "no flips",
+                f"colours of strength {strength:g}" if strength > 0 else "no colours",
+                "blur" if self.use_blur else "no blur",
+            ]
+        )
 
 
 @dataclasses.dataclass(frozen=True)

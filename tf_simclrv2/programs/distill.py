@@ -1,9 +1,20 @@
 """``distill``: step 3, a student learns a fine-tuned network's predictions."""
 
-from typing import Callable, Dict, List, Mapping, Optional
+import dataclasses
+import logging
+import os
+from typing import Callable, Dict, List, Mapping, Optional, Tuple
 
-from tf_simclrv2.config import DistillationConfig, DistillConfig, refuse
-from tf_simclrv2.config.inheriting import inherit_taught
+from tf_simclrv2.config import (
+    ConfigError,
+    DistillationConfig,
+    DistillConfig,
+    LabelsConfig,
+    PretrainConfig,
+    TrainingConfig,
+    refuse,
+)
+from tf_simclrv2.config.inheriting import inherit_taught, not_inherited
 from tf_simclrv2.data.batches import Views, batches
 from tf_simclrv2.data.labels import labelled_ids
 from tf_simclrv2.data.sources import Source
@@ -15,8 +26,15 @@ from tf_simclrv2.programs import command_line
 from tf_simclrv2.runtime.checkpoint import Checkpoint, open_classifier
 from tf_simclrv2.runtime.run_directory import RunDirectory
 from tf_simclrv2.runtime.settings import RunSettings
-from tf_simclrv2.training.inputs import open_data, open_devices, open_further_images
+from tf_simclrv2.training.inputs import (
+    continued_config,
+    open_data,
+    open_devices,
+    open_further_images,
+)
 from tf_simclrv2.training.job import Job, train
+
+logger = logging.getLogger(__name__)
 
 Batch = Dict[str, tf.Tensor]
 
@@ -32,14 +50,22 @@ def run(values: Mapping[str, object]) -> None:
     """
     distillation = command_line.build_section(DistillationConfig, values)
     teacher = open_classifier(distillation.teacher, "teacher")
-    values = inherit_taught(values, teacher.run.config)
+    given, own = values, continued_config(values, "teacher")
+    values = inherit_taught(given, teacher.run.config, own)
     config = command_line.build(DistillConfig, values)
     devices = open_devices(config)
+    left_out = not_inherited(given, teacher.run.config)
+    if left_out and devices.is_chief:
+        logger.info(left_out)
     source, config = open_data(config)
     _check_classes(config, source, teacher)
     needs_labels, labelled = config.distillation.distillation_alpha < 1, None
     if needs_labels:
-        labelled = labelled_ids(source, config.data.train_split, config.labels)
+        config, labelled, whose = _labelled(given, own, config, source, teacher.run)
+        if devices.is_chief:
+            split = config.data.train_split
+            count = source.num_examples(split) if labelled is None else len(labelled)
+            logger.info(f"labels of {count:,} examples of {source.name} {split} are used, {whose}")
     further = open_further_images(config.unlabelled, config.data)
     directory = RunDirectory(config.run.model_dir, writable=devices.is_chief)
     directory.claim(_settings(config, source, teacher))
@@ -78,6 +104,96 @@ def _check_classes(config: DistillConfig, source: Source, teacher: Checkpoint) -
     alpha = config.distillation.distillation_alpha
     if alpha < 1 and source.num_classes is None:
         raise refuse("distillation_alpha", alpha, f"must be 1, since {source.name} has no labels")
+
+
+_LABELS = ("label_fraction", "labels_per_class", "label_subset_file")
+_ASK_FOR_LABELS = (
+    "say which labels to use with --label_fraction (1 is all), --labels_per_class or "
+    "--label_subset_file"
+)
+
+
+def _labelled(
+    given: Mapping[str, object],
+    own: Optional[TrainingConfig],
+    config: DistillConfig,
+    source: Source,
+    teacher: RunDirectory,
+) -> Tuple[DistillConfig, Optional[Dict[str, int]], str]:
+    """Chooses the labelled examples: those that flags ask for, else those of the teacher.
+
+    Args:
+      given: the flags that were given.
+      own: the config of this run if it continues, whose choice stays.
+      config: the run's config.
+      source: its data.
+      teacher: the teacher's run.
+
+    Returns:
+      The config with the choice, the classes of the chosen examples by id (None if all are
+      labelled), and whose choice it is, in words.
+
+    Raises:
+      ConfigError: no labels were asked for, and the teacher's are not examples of this data set.
+    """
+    split, alpha = config.data.train_split, config.distillation.distillation_alpha
+    if any(name in given for name in _LABELS):
+        return config, labelled_ids(source, split, config.labels), "as the flags say"
+    if "label_seed" in given:
+        raise refuse(
+            "label_seed",
+            given["label_seed"],
+            "needs --label_fraction or --labels_per_class; without these the teacher's labelled "
+            "examples are used",
+        )
+    if isinstance(own, DistillConfig):
+        labels, whose = own.labels, "as when this run began"
+    else:
+        labels = _labels_of_teacher(config, teacher)
+        whose = "all, as for the teacher" if labels.is_everything else "those of the teacher"
+    try:
+        labelled = labelled_ids(source, split, labels)
+    except ConfigError as error:
+        reason = str(error).partition(f"{labels.label_subset_file}: ")[2] or str(error)
+        raise refuse(
+            "distillation_alpha",
+            alpha,
+            f"needs labels, and those of {labels.label_subset_file} can't be used: "
+            f"{reason.rstrip('.')}; {_ASK_FOR_LABELS}",
+        ) from error
+    return dataclasses.replace(config, labels=labels), labelled, whose
+
+
+def _labels_of_teacher(config: DistillConfig, teacher: RunDirectory) -> LabelsConfig:
+    """Which labels a teacher has learnt from, as a choice for this run."""
+    run, alpha = teacher, config.distillation.distillation_alpha
+    of_run = run.config
+    # A student that used no labels has those of its own teacher.
+    while isinstance(of_run, DistillConfig) and of_run.distillation.distillation_alpha == 1:
+        path = of_run.distillation.teacher
+        try:
+            run = Checkpoint.open(path, "teacher").run
+        except ConfigError as error:
+            raise refuse(
+                "distillation_alpha",
+                alpha,
+                f"needs labels, and the teacher's own teacher, {path}, which knows them, can't be "
+                f"read; {_ASK_FOR_LABELS}",
+            ) from error
+        of_run = run.config
+    data, listed = of_run.data, run.file("labelled_examples.txt")
+    everything = isinstance(of_run, PretrainConfig) or of_run.labels.is_everything
+    if everything and run.converted is None:
+        return LabelsConfig()
+    if data.is_same(config.data) and os.path.isfile(listed):
+        return LabelsConfig(label_subset_file=listed)
+    reason = f"are of {data.described}, not of {config.data.described}"
+    if run.converted is not None or data.is_same(config.data):
+        reason = "are unknown"
+    raise refuse(
+        "distillation_alpha", alpha, f"needs labels, and those of {run.path} {reason}; "
+        f"{_ASK_FOR_LABELS}",
+    )  # fmt: skip
 
 
 def _settings(config: DistillConfig, source: Source, teacher: Checkpoint) -> RunSettings:

@@ -4,18 +4,19 @@ import dataclasses
 import logging
 from typing import Mapping
 
-from tf_simclrv2.config import EvaluateConfig, refuse
-from tf_simclrv2.data.sources import open_source
+from tf_simclrv2.config import ConfigError, EvaluateConfig, EvaluationConfig, refuse
+from tf_simclrv2.data.sources import Source, open_other, open_source
 from tf_simclrv2.programs import command_line
 from tf_simclrv2.runtime.checkpoint import open_classifier
 from tf_simclrv2.runtime.devices import Devices
+from tf_simclrv2.runtime.settings import RunSettings
 from tf_simclrv2.training.job import evaluate
 
 logger = logging.getLogger(__name__)
 
 
 def run(values: Mapping[str, object]) -> None:
-    """Evaluates a run's newest, or the named, checkpoint and writes the run's ``result.json``.
+    """Evaluates a run's newest, or the named, checkpoint and adds to the run's ``result.json``.
 
     Args:
       values: the flags that were given.
@@ -29,16 +30,29 @@ def run(values: Mapping[str, object]) -> None:
         logger.info(devices.describe(wanted.eval_batch_size))
     checkpoint = open_classifier(wanted.model_dir, "model_dir", writable=devices.is_chief)
     directory = checkpoint.run
-    data = wanted.applied_to(directory.config.data)
-    source = open_source(data)
-    if not directory.settings.knows_classes(source.class_names):
-        raise refuse(
-            "dataset",
-            data.dataset,
-            f"must have the {len(directory.class_names or ())} classes of the run in "
-            f"{wanted.model_dir}",
-        )
+    own, settings = directory.config.data, directory.settings
+    data = wanted.applied_to(own)
+    if data.is_same(own):
+        source = open_source(data)
+    else:
+        source = open_other(data, settings.class_names if settings.class_names_known else None)
+    if not settings.knows_classes(source.class_names):
+        raise _other_classes(wanted, settings, source)
     data = dataclasses.replace(data, eval_split=source.evaluation_split(data.eval_split))
     with devices.scope():
         network = checkpoint.restore_network()
     evaluate(directory, devices, network, source, data, checkpoint.step)
+
+
+def _other_classes(wanted: EvaluationConfig, settings: RunSettings, source: Source) -> ConfigError:
+    """The refusal of data whose classes are not the run's, which names the first that differ."""
+    known, found = settings.class_names or [], source.class_names
+    reason = "but it has no labels" if found is None else f"but it has {len(found)}"
+    unknown = sorted(set(found or ()) - set(known))
+    if unknown and settings.class_names_known:
+        reason = f"but it has {', '.join(unknown[:3])}{', ...' * (len(unknown) > 3)}"
+    return refuse(
+        "dataset" if wanted.data_dir is None else "data_dir",
+        source.name if wanted.data_dir is None else wanted.data_dir,
+        f"must have the {len(known)} classes of the run in {wanted.model_dir}, {reason}",
+    )

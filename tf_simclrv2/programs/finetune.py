@@ -5,7 +5,7 @@ import logging
 from typing import Mapping, Optional
 
 from tf_simclrv2.config import FinetuneConfig, FineTuningConfig, refuse
-from tf_simclrv2.config.inheriting import inherit_pretrained
+from tf_simclrv2.config.inheriting import inherit_pretrained, not_inherited
 from tf_simclrv2.data.batches import Views, batches
 from tf_simclrv2.data.labels import labelled_ids
 from tf_simclrv2.data.stream import Stream
@@ -16,7 +16,7 @@ from tf_simclrv2.programs import command_line
 from tf_simclrv2.runtime.checkpoint import Checkpoint
 from tf_simclrv2.runtime.run_directory import RunDirectory
 from tf_simclrv2.runtime.settings import RunSettings
-from tf_simclrv2.training.inputs import open_data, open_devices
+from tf_simclrv2.training.inputs import continued_config, open_data, open_devices
 from tf_simclrv2.training.job import Job, train
 
 logger = logging.getLogger(__name__)
@@ -36,11 +36,15 @@ def run(values: Mapping[str, object]) -> None:
       ConfigError: a setting that can't be used.
     """
     start = command_line.build_section(FineTuningConfig, values)
-    pretrained = _open_pretrained(start)
+    pretrained, left_out = _open_pretrained(start), ""
     if pretrained is not None and start.checkpoint is not None:
-        values = inherit_pretrained(values, pretrained.run.config, start.checkpoint)
+        own, base, given = continued_config(values, "checkpoint"), pretrained.run.config, values
+        values = inherit_pretrained(given, base, start.checkpoint, own)
+        left_out = not_inherited(given, base)
     config = command_line.build(FinetuneConfig, values)
     devices = open_devices(config)
+    if left_out and devices.is_chief:
+        logger.info(left_out)
     source, config = open_data(config)
     if source.num_classes is None:
         raise refuse("dataset", source.name, "has no labels, which fine-tuning needs")

@@ -7,13 +7,13 @@ import platform
 import shlex
 import sys
 import tempfile
-from typing import Any, Dict, List, Mapping, Optional, Sequence
+from typing import Dict, List, Mapping, Optional, Sequence
 
 from tf_simclrv2 import __version__
-from tf_simclrv2.config import TrainingConfig, check_local, refuse
+from tf_simclrv2.config import ConfigError, TrainingConfig, check_local, refuse
 from tf_simclrv2.keras2 import keras, tf
 from tf_simclrv2.learners.steps import STEPS
-from tf_simclrv2.runtime import lock
+from tf_simclrv2.runtime import lock, results
 from tf_simclrv2.runtime.checkpoint_folder import saved_steps, whole_checkpoint
 from tf_simclrv2.runtime.checkpoint_saver import CheckpointSaver, remove_unfinished
 from tf_simclrv2.runtime.disk import writing
@@ -28,10 +28,9 @@ from tf_simclrv2.runtime.files import (
 )
 from tf_simclrv2.runtime.lock import RUN_LOCK
 from tf_simclrv2.runtime.metrics_table import MetricsTable
+from tf_simclrv2.runtime.results import Result
 from tf_simclrv2.runtime.settings import Converted, RunSettings
 
-# An evaluation's numbers, and which data and weights they are of. Any, since JSON has no types.
-Result = Mapping[str, Any]
 # What a run writes before its first step.
 _FIRST_FILES = ("config.json", "environment.json", "labelled_examples.txt", "metrics.csv")
 
@@ -41,7 +40,8 @@ class RunDirectory:
 
     It holds ``config.json`` (what the run is and the classes it knows), ``checkpoints/``,
     ``events/`` (TensorBoard), ``metrics.csv``, ``labelled_examples.txt`` where labels were chosen,
-    ``result.json`` after an evaluation, and ``environment.json``.
+    ``result.json`` after an evaluation, ``data.json`` (what it was trained on, counted), and
+    ``environment.json``.
 
     Args:
       path: the directory; it need not exist yet.
@@ -231,21 +231,46 @@ class RunDirectory:
             lines = (f"{example}\t{name}\n" for example, name in class_of.items())
             write_whole(self.file("labelled_examples.txt"), "".join(lines))
 
-    def write_result(self, result: Result) -> None:
-        """Writes ``result.json``."""
-        if self.writable:
-            with writing("model_dir", self.path):
-                write_whole(self.file("result.json"), _json(result))
+    def write_result(self, result: Result, is_own: bool = True) -> None:
+        """Adds an evaluation to ``result.json``.
 
-    def result(self) -> Optional[Result]:
-        """The content of ``result.json``, or None before an evaluation."""
-        if not os.path.exists(self.file("result.json")):
-            return None
-        with open(self.file("result.json"), encoding="utf-8") as file:
-            return json.load(file)
+        Args:
+          result: the evaluation.
+          is_own: whether it is on the run's own data; others are kept next to that.
+        """
+        if not self.writable:
+            return
+        path = self.file("result.json")
+        with writing("model_dir", self.path), results.alone_in(self.path):
+            try:
+                before = results.read(path)
+            except ConfigError:
+                results.set_aside(path)
+                before = {}
+            content = results.added(before, result, is_own)
+            write_whole(path, _json(content))
+
+    def result(self, step: Optional[int] = None) -> Optional[Result]:
+        """The run's evaluation on its own data, or None if there was none.
+
+        Args:
+          step: of the weights, if those of this training step are wanted rather than the newest.
+
+        Raises:
+          ConfigError: ``result.json`` can't be read.
+        """
+        return results.own(results.read(self.file("result.json")), step)
+
+    def other_results(self) -> List[Result]:
+        """The evaluations on other data, other splits or earlier weights.
+
+        Raises:
+          ConfigError: ``result.json`` can't be read.
+        """
+        return results.read(self.file("result.json")).get(results.OTHERS, [])
 
 
-def _json(content: Mapping[str, Any]) -> str:
+def _json(content: Mapping[str, object]) -> str:
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 

@@ -2,7 +2,8 @@
 
 import dataclasses
 import logging
-from typing import Optional, Tuple, TypeVar
+import os
+from typing import Mapping, Optional, Tuple, TypeVar
 
 from tf_simclrv2.config import (
     DataConfig,
@@ -11,10 +12,12 @@ from tf_simclrv2.config import (
     PretrainConfig,
     TrainingConfig,
     UnlabelledConfig,
+    place,
 )
 from tf_simclrv2.data.sources import Source, open_source, open_unlabelled
 from tf_simclrv2.optimization.optimizers import check_optimizer
 from tf_simclrv2.runtime.devices import Devices
+from tf_simclrv2.runtime.run_directory import RunDirectory
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +25,7 @@ C = TypeVar("C", PretrainConfig, FinetuneConfig, DistillConfig)
 
 
 def open_devices(config: TrainingConfig) -> Devices:
-    """Opens the devices of a training run and logs what computes.
+    """Opens the devices of a training run and logs what computes, on which views.
 
     Must be called before anything is computed.
 
@@ -33,8 +36,31 @@ def open_devices(config: TrainingConfig) -> Devices:
     batch_size = config.optimization.train_batch_size
     devices.check_batch(batch_size, config.optimization.gradient_accumulation_steps)
     if devices.is_chief:
-        logger.info(devices.describe(batch_size))
+        logger.info(f"{devices.describe(batch_size)}; views: {config.augmentation.words}")
     return devices
+
+
+def continued_config(values: Mapping[str, object], flag: str) -> Optional[TrainingConfig]:
+    """The config of the run that a command continues, or None if it begins one.
+
+    Args:
+      values: the flags that were given.
+      flag: the one that names the run to start from; a run that started from another, or that has
+        saved nothing yet, is not continued.
+
+    Raises:
+      ConfigError: the config.json of ``model_dir`` can't be read.
+    """
+    run = RunDirectory(str(values.get("model_dir", "")))
+    if not run.exists or not os.path.isdir(run.file("checkpoints")):
+        return None
+    config = run.config
+    begun: Optional[str] = None
+    if isinstance(config, FinetuneConfig) and flag == "checkpoint":
+        begun = config.fine_tuning.checkpoint
+    elif isinstance(config, DistillConfig) and flag == "teacher":
+        begun = config.distillation.teacher
+    return config if begun and place(begun) == place(str(values[flag])) else None
 
 
 def open_data(config: C) -> Tuple[Source, C]:

@@ -228,7 +228,7 @@ def evaluate(
     data: DataConfig,
     step: int,
 ) -> None:
-    """Evaluates a classifier on the evaluation split; logs and writes ``result.json``.
+    """Evaluates a classifier on the evaluation split; logs and adds to ``result.json``.
 
     Args:
       run: the run's directory.
@@ -250,14 +250,34 @@ def evaluate(
     result = {
         **metrics,
         "step": step,
+        "checkpoint": f"ckpt-{step}",
         "dataset": source.name,
+        "data_dir": source.directory,
         "split": split,
+        "fingerprint": source.fingerprint(split),
+        "eval_steps": data.eval_steps,
         "num_parameters": network.num_classifier_parameters,
     }
-    run.write_result(result)
+    is_own = _is_own(run, source, data, split)
+    run.write_result(result, is_own)
     if run.writable:
         logger.info(
             f"{run.path}: top-1 {metrics['top_1_accuracy']:.1%}, top-5 "
             f"{metrics['top_5_accuracy']:.1%}, loss {metrics['loss']:.4f} on "
-            f"{metrics['num_examples']} images of {source.name} {split}, step {step}"
+            f"{metrics['num_examples']} images of {data.described} {split}, step {step}"
         )
+        if not is_own:
+            logger.info(f"kept in result.json next to {run.path}'s evaluation on its own data")
+
+
+def _is_own(run: RunDirectory, source: Source, data: DataConfig, split: str) -> bool:
+    """Whether an evaluation is the run's own: on its data, its split, and not on less of it."""
+    own = run.config.data
+    if not data.is_same(own) or data.eval_steps not in (0, own.eval_steps):
+        return False
+    usual = own.eval_split or source.usual_evaluation_split
+    if usual is None:
+        # The run was not evaluated in its training, so the first split that is counts.
+        with contextlib.suppress(ConfigError):
+            usual = (run.result() or {}).get("split")
+    return usual in (None, split)

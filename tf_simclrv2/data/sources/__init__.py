@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from typing import Callable, Dict
+from typing import Callable, Dict, List, Optional
 
 from tf_simclrv2.config import DataConfig, refuse
 from tf_simclrv2.data.sources.digits import DigitsSource
@@ -17,6 +17,11 @@ SOURCES: Dict[str, Callable[[DataConfig], Source]] = {
 }
 
 
+def _check_directory(data: DataConfig) -> None:
+    if data.data_dir is not None and not os.path.isdir(os.path.expanduser(data.data_dir)):
+        raise refuse("data_dir", data.data_dir, "must be an existing directory")
+
+
 def open_source(data: DataConfig, prepare: bool = True) -> Source:
     """Opens the data set that a config names.
 
@@ -27,8 +32,7 @@ def open_source(data: DataConfig, prepare: bool = True) -> Source:
     Raises:
       ConfigError: there is no such data set, or it can't be used.
     """
-    if data.data_dir is not None and not os.path.isdir(os.path.expanduser(data.data_dir)):
-        raise refuse("data_dir", data.data_dir, "must be an existing directory")
+    _check_directory(data)
     try:
         source = SOURCES.get(data.dataset, TfdsSource)(data)
     except UnknownDataset as error:
@@ -41,6 +45,24 @@ def open_source(data: DataConfig, prepare: bool = True) -> Source:
     if prepare:
         source.prepare()
     return source
+
+
+def open_other(data: DataConfig, class_names: Optional[List[str]]) -> Source:
+    """Opens another data set than a run's, to evaluate the run on it.
+
+    Args:
+      data: name and place of the data set. A folder ``class/file`` is evaluated whole: nothing of
+        it is held out.
+      class_names: the classes that the run knows, of which a folder may have only some; None if
+        they have no names.
+
+    Raises:
+      ConfigError: there is no such data set, or it can't be used.
+    """
+    _check_directory(data)
+    if SOURCES.get(data.dataset) is FolderSource:
+        return FolderSource(data, classes=class_names)
+    return open_source(data)
 
 
 def open_unlabelled(directory: str, data: DataConfig) -> Source:
@@ -64,6 +86,7 @@ __all__ = [
     "FolderSource",
     "Source",
     "TfdsSource",
+    "open_other",
     "open_source",
     "open_unlabelled",
 ]

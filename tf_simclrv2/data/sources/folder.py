@@ -2,13 +2,13 @@
 
 import logging
 import os
-from typing import Callable, Dict, List, Set
+from typing import Callable, Dict, List, Optional, Set
 
 import numpy as np
 
-from tf_simclrv2.config import SMALLEST_IMAGE, ConfigError, DataConfig, refuse
+from tf_simclrv2.config import SMALLEST_IMAGE, ConfigError, DataConfig, place, refuse
 from tf_simclrv2.data.images import IMAGE_SUFFIXES, image_files, shapes_of
-from tf_simclrv2.data.sources.source import UNLABELLED, Source
+from tf_simclrv2.data.sources.source import UNLABELLED, Source, digest
 from tf_simclrv2.keras2 import tf
 
 logger = logging.getLogger(__name__)
@@ -31,6 +31,8 @@ class FolderSource(Source):
     Args:
       data: the directory, in ``data_dir``, what is held out, and how many files may be corrupt.
       labelled: False takes all images at any depth as one split, ``train``, without labels.
+      classes: the classes of the network to evaluate: ``class/file`` is then one split, ``all``,
+        and need not have each of these classes. A folder with other classes keeps its own.
 
     Raises:
       ConfigError: there is no such directory, no images laid out like that in it, an empty class or
@@ -39,7 +41,14 @@ class FolderSource(Source):
 
     shuffle_buffer = None
 
-    def __init__(self, data: DataConfig, labelled: bool = True):
+    evaluation_advice = (
+        "put images into a directory validation, in class directories as in the others, or name "
+        "one of these with --eval_split"
+    )
+
+    def __init__(
+        self, data: DataConfig, labelled: bool = True, classes: Optional[List[str]] = None
+    ):
         self.name = data.dataset
         self._data, self._flag = data, "data_dir" if labelled else "unlabeled_data_dir"
         if data.data_dir is None:
@@ -47,7 +56,9 @@ class FolderSource(Source):
         self._root = os.path.expanduser(data.data_dir)
         if not os.path.isdir(self._root):
             raise self._refuse("must be an existing directory")
+        self.directory = place(self._root)
         self._checked: Dict[str, List[str]] = {}
+        self._classes = classes
         self.class_names = None
         files, empty = image_files(self._root)
         if labelled:
@@ -77,6 +88,9 @@ class FolderSource(Source):
         if depth == 1 and set(map(_top, files)) <= _SPLIT_NAMES:
             return _grouped(files, _top)
         self.class_names = sorted({_class_of(file) for file in files})
+        if self._classes is not None and set(self.class_names) <= set(self._classes):
+            self.class_names = self._classes
+            return _grouped(files, _top) if depth == 2 else {"all": files}
         empty = [name for name in empty if name.count(os.sep) == depth - 1]
         if empty:
             raise self._refuse(
@@ -103,8 +117,10 @@ class FolderSource(Source):
                 count = max(count, 1)
             if count >= len(own):
                 raise self._refuse(
-                    f"class {name} has {len(own)} images, of which "
-                    f"--holdout_fraction={self._data.holdout_fraction} would leave none to train on"
+                    f"class {name} has {len(own)} image{'s' * (len(own) > 1)}, of which {count} "
+                    "would be held out for validation and none be left to train on; add images, "
+                    "lower --holdout_fraction, or hold out none with --holdout_fraction=0 and "
+                    "--mode=train"
                 )
             held_out.update(own[index] for index in random.permutation(len(own))[:count])
         return _grouped(files, lambda file: "validation" if file in held_out else "train")
@@ -152,6 +168,22 @@ class FolderSource(Source):
             "%d of the %d files of %s %s are corrupt and were left out",
             len(corrupt), count, self._root, split,
         )  # fmt: skip
+
+    def fingerprint(self, split: str) -> str:
+        # Without times, so that a copy of a folder is the same.
+        sizes = ((f, os.path.getsize(os.path.join(self._root, f))) for f in self._files[split])
+        return digest(f"{file}\0{size}" for file, size in sizes)
+
+    @property
+    def _called(self) -> str:
+        return f"--{self._flag}={self._data.data_dir}"
+
+    @property
+    def usual_evaluation_split(self) -> Optional[str]:
+        # Of a folder to evaluate a network on.
+        alone = self._classes is not None and len(self.splits) == 1
+        whole = "all" if "all" in self.splits else (self.splits[0] if alone else None)
+        return super().usual_evaluation_split or whole
 
     def index(self, split: str) -> tf.data.Dataset:
         files = self._decodable(split)

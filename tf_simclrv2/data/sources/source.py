@@ -1,9 +1,10 @@
 """What every source of images offers: splits, classes, and examples in a fixed order."""
 
 import abc
-from typing import List, Optional
+import hashlib
+from typing import Iterable, List, Optional
 
-from tf_simclrv2.config import ConfigError, refuse
+from tf_simclrv2.config import ConfigError, DataConfig, refuse
 from tf_simclrv2.data.images import read
 from tf_simclrv2.keras2 import tf
 
@@ -11,6 +12,14 @@ from tf_simclrv2.keras2 import tf
 UNLABELLED = -1
 # Encoded examples held for shuffling where they can't be told apart without being read.
 SHUFFLE_BUFFER = 10_000
+# Names of splits to evaluate on, the first that is there.
+EVALUATION_SPLITS = ("validation", "valid", "val", "dev", "test", "testing")
+
+
+def digest(lines: Iterable[str]) -> str:
+    """A short hexadecimal text that tells lists of lines apart."""
+    joined = "\0".join(lines).encode("utf-8", "surrogateescape")
+    return hashlib.sha256(joined).hexdigest()[:16]
 
 
 class Source(abc.ABC):
@@ -22,11 +31,18 @@ class Source(abc.ABC):
       name: what ``--dataset`` calls it.
       class_names: names of the classes; None for a data set without labels.
       shuffle_buffer: undecoded examples that may be held for shuffling; None is all of them.
+      directory: where its files are; None if there are none.
+      evaluation_advice: what to do if there is no split to evaluate on.
     """
 
     name: str
     class_names: Optional[List[str]]
     shuffle_buffer: Optional[int] = SHUFFLE_BUFFER
+    directory: Optional[str] = None
+    evaluation_advice = (
+        "name one with --eval_split, such as --eval_split=train[90%:] next to "
+        "--train_split=train[:90%]"
+    )
 
     def prepare(self) -> None:  # noqa: B027  most sources have nothing to prepare
         """Makes the images ready to read, for example by downloading them.
@@ -44,6 +60,11 @@ class Source(abc.ABC):
     @abc.abstractmethod
     def splits(self) -> List[str]:
         """Names of the splits."""
+
+    @property
+    def split_advice(self) -> str:
+        """What to tell someone who asks for another split, behind the names of those there are."""
+        return ""
 
     @abc.abstractmethod
     def num_examples(self, split: str) -> int:
@@ -80,9 +101,36 @@ class Source(abc.ABC):
             # Of a split that is there, but whose images can't be used.
             raise
         except (KeyError, ValueError) as error:
+            there = ", ".join(sorted(self.splits))
+            if (flag, split) == ("train_split", DataConfig().train_split):
+                # Perhaps nobody gave this flag.
+                raise ConfigError(
+                    f"{self._called}: has no split {split}, but {there}; --train_split=NAME trains "
+                    f"on another one{self.split_advice}."
+                ) from error
             raise refuse(
-                flag, split, f"{self.name} has the splits {', '.join(sorted(self.splits))}"
+                flag, split, f"{self.name} has the splits {there}{self.split_advice}"
             ) from error
+
+    @property
+    def _called(self) -> str:
+        """How a message begins that is about the whole data set."""
+        return f"--dataset={self.name}"
+
+    @property
+    def usual_evaluation_split(self) -> Optional[str]:
+        """The split to evaluate on where none is named, or None if there is none."""
+        found = [each for name in EVALUATION_SPLITS for each in self.splits
+                 if each.lower() == name]  # fmt: skip
+        return found[0] if found else None
+
+    def fingerprint(self, split: str) -> str:
+        """A short text that is another one if a split holds other examples, as far as is known.
+
+        Raises:
+          KeyError: there is no such split.
+        """
+        return digest([self.name, split, str(self.num_examples(split))])
 
     def evaluation_split(self, requested: Optional[str]) -> str:
         """The split to evaluate on: the one requested, else validation, else test.
@@ -91,7 +139,13 @@ class Source(abc.ABC):
           ConfigError: there is no such split.
         """
         if requested is None:
-            candidates = [split for split in ("validation", "test") if split in self.splits]
-            requested = candidates[0] if candidates else "validation"
+            usual = self.usual_evaluation_split
+            if usual is None:
+                raise ConfigError(
+                    f"{self._called}: has no split validation or test to evaluate on, but "
+                    f"{', '.join(sorted(self.splits))}; {self.evaluation_advice}, or leave the "
+                    "evaluation out of the training with --mode=train."
+                )
+            requested = usual
         self.check_split(requested, "eval_split")
         return requested

@@ -8,7 +8,7 @@ import os
 from typing import List
 
 from tf_simclrv2.config import ConfigError, DataConfig, refuse
-from tf_simclrv2.data.sources.source import UNLABELLED, Source
+from tf_simclrv2.data.sources.source import UNLABELLED, Source, digest
 from tf_simclrv2.keras2 import tf
 
 # Read when TensorFlow Datasets is imported; a user's own value wins.
@@ -39,6 +39,7 @@ class TfdsSource(Source):
             self._builder = tfds.builder(data.dataset, data_dir=data.data_dir)
         except (tfds.core.registered.DatasetNotFoundError, ValueError) as error:
             raise UnknownDataset(data.dataset) from error
+        self.directory = os.fspath(self._builder.data_dir)
         features = self._builder.info.features
         if "image" not in features:
             raise refuse("dataset", data.dataset, "must be a data set with a feature named image")
@@ -77,6 +78,10 @@ class TfdsSource(Source):
 
     def num_examples(self, split: str) -> int:
         return self._builder.info.splits[split].num_examples
+
+    def fingerprint(self, split: str) -> str:
+        info = self._builder.info
+        return digest([info.full_name, split, str(self.num_examples(split))])
 
     def index(self, split: str) -> tf.data.Dataset:
         import tensorflow_datasets as tfds
