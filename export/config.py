@@ -1,7 +1,7 @@
 """The flags of ``export``. Nothing here loads TensorFlow, so that help is instant."""
 
 import dataclasses
-from typing import List
+from typing import List, Optional
 
 from tf_simclrv2.config import Config, Must, Section, refuse, required, setting
 
@@ -43,9 +43,9 @@ class ExportSection(Section):
         f"Fold batch norm into the convolutions; for inference only, so without {_TRAINABLE} in "
         "--formats.",
     )
-    licence: str = setting(
-        "Apache-2.0",
-        "Licence of the weights, for the model card.",
+    licence: Optional[str] = setting(
+        None,
+        "Licence of the weights, for the model card; without it the card names none.",
         must=Must("be one line of text in UTF-8", _is_a_line),
     )
     overwrite: bool = setting(False, "Replace an existing export.")

@@ -1,8 +1,9 @@
 """The model card of an export: what the model is, and how to load it."""
 
+import datetime
 import os
 import string
-from typing import NamedTuple, Optional, Sequence
+from typing import Dict, NamedTuple, Optional, Sequence
 
 from tf_simclrv2 import __version__
 from tf_simclrv2.config import (
@@ -16,11 +17,15 @@ from tf_simclrv2.keras2 import keras, tf
 from tf_simclrv2.learners.steps import STEPS
 from tf_simclrv2.networks.network import Network
 from tf_simclrv2.runtime.checkpoint import Checkpoint
+from tf_simclrv2.runtime.results import Result
 from tf_simclrv2.runtime.run_directory import RunDirectory
 
 from . import formats
 from .config import ExportSection
+from .markdown import escaped
 
+# Of more classes the card shows the first.
+_CLASSES_SHOWN = 20
 _PAPER = "[SimCLRv2](https://arxiv.org/abs/2006.10029) (Chen et al., NeurIPS 2020)"
 
 
@@ -57,23 +62,29 @@ def model_card(subject: Subject, config: ExportSection) -> str:
             f"; `logits` and `probabilities` [batch, {len(class_names)}]; `classes`, int64 "
             "[batch], the index of the likeliest class"
         )
-    rows = {
+    rows: Dict[str, Optional[str]] = {
         "Method": _method(run, config.use_ema_weights),
         "Architecture": _architecture(run, network, config.fold_batch_norm),
         "Parameters": _parameters(network),
         "Data": _data(run),
+        "Classes": _classes(class_names) if class_names else None,
         "Labels": _labels(run),
         "Accuracy": _accuracy(run, step, config.use_ema_weights),
         "Training step": f"{step:,}",
         "Input": "RGB images, float32 [batch, height, width, 3] in [0, 1]; trained and evaluated "
-        f"at {size} x {size} pixels",
+        f"at {size} x {size} pixels. Divide images of 0 to 255 by 255 first: the model takes them "
+        "without an error, and its answers are then wrong",
         "Outputs": outputs,
-        "Licence": config.licence,
+        "Intended use": _intended_use(bool(class_names)),
+        "Limits": _limits(bool(class_names)),
+        "Licence": escaped(config.licence) if config.licence else None,
+        "Date": f"exported on {datetime.date.today().isoformat()}",
         "Written by": f"tf-simclrv2 {__version__} with TensorFlow {tf.__version__} and Keras "
         f"{keras.__version__}",
     }
-    lines = [f"# {os.path.basename(os.path.abspath(run.path))}", "", "| | |", "|---|---|"]
-    lines += [f"| {name} | {value} |" for name, value in rows.items()]
+    title = escaped(os.path.basename(os.path.abspath(run.path)))
+    lines = [f"# {title}", "", "| | |", "|---|---|"]
+    lines += [f"| {name} | {value} |" for name, value in rows.items() if value is not None]
     return "\n".join(lines) + "\n" + _snippets(config.chosen_formats, size, bool(class_names))
 
 
@@ -92,6 +103,27 @@ def _snippets(names: Sequence[str], image_size: int, classifies: bool) -> str:
     )
 
 
+def _classes(names: Sequence[str]) -> str:
+    shown = ", ".join(map(escaped, names[:_CLASSES_SHOWN]))
+    more = len(names) - _CLASSES_SHOWN
+    return f"{len(names):,}: {shown}" + (f" and {more:,} more" if more > 0 else "")
+
+
+def _intended_use(classifies: bool) -> str:
+    use = "features of images like those of the row Data, to train other models on or to compare"
+    if classifies:
+        return f"classification of images like those of the row Data, and {use}"
+    return use
+
+
+def _limits(classifies: bool) -> str:
+    limits = "measured only as the row Accuracy says; other images, such as those of another camera"
+    limits += " or place, can give much worse results, so measure on your own before you rely on it"
+    if classifies:
+        limits += "; an image of none of the classes is given one of them all the same"
+    return limits
+
+
 def _method(run: RunDirectory, use_ema_weights: bool) -> str:
     config = run.config
     method = f"{_PAPER}, {STEPS[run.step_of_method].words}"
@@ -101,7 +133,7 @@ def _method(run: RunDirectory, use_ema_weights: bool) -> str:
         if config.fine_tuning.from_scratch:
             method = f"the supervised baseline of {_PAPER}"
     if run.converted is not None:
-        method += f"; weights converted from {run.converted['google_checkpoint']}"
+        method += f"; weights converted from {escaped(run.converted['google_checkpoint'])}"
     if use_ema_weights:
         method += "; the memory network, a moving average of the weights"
     return method
@@ -140,17 +172,37 @@ def _followed(path: str) -> Optional[RunDirectory]:
         return None
 
 
+def _used(run: RunDirectory) -> str:
+    """The images that this run itself was trained on, with their number if it noted that."""
+    config, noted = run.config, run.data()
+    place = noted.get("data_dir") if config.data.dataset == "folder" else None
+    place = place or config.data.data_dir
+    used = escaped(config.data.dataset) + (f" in {escaped(place)}" if place else "")
+    used += f", split {escaped(config.data.train_split)}"
+    count = noted.get("num_examples")
+    used += f", {count:,} images" if isinstance(count, int) else ""
+    if isinstance(config, FinetuneConfig):
+        return used
+    further, more = config.unlabelled.unlabeled_data_dir, noted.get("num_unlabelled")
+    if further:
+        number = f"{more:,} " if isinstance(more, int) else ""
+        used += f", and {number}unlabelled images in {escaped(further)}"
+    if isinstance(config, DistillConfig):
+        used = f"the teacher's predictions on {used}"
+    return used
+
+
 def _data(run: RunDirectory) -> str:
-    config = run.config
-    used = f"{config.data.dataset}, split {config.data.train_split}"
+    config, used = run.config, _used(run)
     checkpoint = config.fine_tuning.checkpoint if isinstance(config, FinetuneConfig) else None
     if checkpoint is None or run.converted is not None:
         return used
     pretrained = _followed(checkpoint)
     if pretrained is None:
-        return f"{used}; what it was pretrained on is unknown, since {checkpoint} can't be read"
+        unknown = f"what it was pretrained on is unknown, since {escaped(checkpoint)} can't be read"
+        return f"{used}; {unknown}"
     if pretrained.converted is not None:
-        source = pretrained.converted["google_checkpoint"]
+        source = escaped(pretrained.converted["google_checkpoint"])
         return f"{used}; pretrained weights converted from {source}, see there for their data"
     return f"{used}; pretrained without labels on {_data(pretrained)}"
 
@@ -168,9 +220,10 @@ def _labels(run: RunDirectory) -> str:
     path = config.distillation.teacher
     teacher = _followed(path) if path else None
     if teacher is None:
-        taught = f"those of the teacher, whose number is unknown, since {path} can't be read"
+        taught = "those of the teacher, whose number is unknown, since "
+        taught += f"{escaped(path)} can't be read"
     else:
-        taught = f"those of the teacher, {path}: {_labels(teacher)}"
+        taught = f"those of the teacher, {escaped(path)}: {_labels(teacher)}"
     if config.distillation.distillation_alpha == 1:
         return f"none but {taught}"
     return f"{_chosen(run, config.labels)}; and {taught}"
@@ -178,18 +231,36 @@ def _labels(run: RunDirectory) -> str:
 
 def _chosen(run: RunDirectory, labels: LabelsConfig) -> str:
     if labels.is_everything:
-        return "all of the split"
-    with open(run.file("labelled_examples.txt"), encoding="utf-8") as file:
-        return f"{len(file.readlines()):,} examples of the split, drawn by seed {labels.label_seed}"
+        count = run.data().get("num_examples")
+        return f"all {count:,} of the split" if isinstance(count, int) else "all of the split"
+    by = f"drawn by seed {labels.label_seed}"
+    if labels.label_subset_file:
+        by = f"listed in {escaped(labels.label_subset_file)}"
+    try:
+        # Lines end in line feeds; names may hold any other character.
+        with open(run.file("labelled_examples.txt"), "rb") as file:
+            return f"{file.read().count(10):,} examples of the split, {by}"
+    except OSError:
+        return f"some examples of the split, {by}"
 
 
 def _accuracy(run: RunDirectory, step: int, use_ema_weights: bool) -> str:
-    result = run.result()
-    if result is None or use_ema_weights:
+    result = run.result(step) or run.result()
+    if result is None or use_ema_weights or not _is_of(run, result):
         return "not measured"
+    directory = result.get("data_dir") if run.config.data.dataset == "folder" else None
+    place = f" in {escaped(directory)}" if directory else ""
     measured = (
         f"top-1 {result['top_1_accuracy']:.1%}, top-5 {result['top_5_accuracy']:.1%} on "
-        f"{result['num_examples']:,} images of {result['dataset']} {result['split']}, at step "
-        f"{result['step']:,}"
+        f"{result['num_examples']:,} images of {escaped(result['dataset'])}{place} "
+        f"{escaped(result['split'])}, at step {result['step']:,}"
     )
     return measured if result["step"] == step else f"not measured at this step; {measured}"
+
+
+def _is_of(run: RunDirectory, result: Result) -> bool:
+    """Whether a result is the run's own; before 0.2.0 one on other data could take its place."""
+    data = run.config.data
+    return "data_dir" in result or (
+        result["dataset"] == data.dataset and data.eval_split in (None, result["split"])
+    )

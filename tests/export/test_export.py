@@ -1,5 +1,6 @@
 """Exports of any run are whole or not there, and their model cards are true."""
 
+import datetime
 import json
 import os
 import pathlib
@@ -202,15 +203,21 @@ def test_the_card_says_what_the_model_is(exported):
         "the supervised baseline of [SimCLRv2]",
         "ResNet-18, width 0.0625, CIFAR stem, 1 projection layer, linear classifier",
         f"{network.num_classifier_parameters:,} with the classifier",
-        "digits, split train",
-        "| Labels | all of the split |",
+        "digits, split train, 1,437 images |",
+        "| Labels | all 1,437 of the split |",
+        "| Classes | 10: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 |",
         f"top-1 {result['top_1_accuracy']:.1%}",
         "at step 80 |",
         "8 x 8 pixels",
-        "Apache-2.0",
+        "Divide images of 0 to 255 by 255 first",
+        "| Intended use | classification of images like those of the row Data",
+        "| Limits | measured only as the row Accuracy says",
+        f"| Date | exported on {datetime.date.today():%Y-}",
         tf.__version__,
     ):
         assert text in card
+    # The weights are the user's.
+    assert "icence" not in card and "Apache" not in card
 
 
 @pytest.fixture
@@ -227,6 +234,10 @@ def card_of(command, stubbed, tmp_path):
     return export_run
 
 
+def _config(path):
+    return json.loads(pathlib.Path(path, "config.json").read_text())["config"]
+
+
 def _edited(source, target, **changes):
     """A copy of a run with other content of its ``config.json``."""
     shutil.copytree(source, target)
@@ -239,8 +250,8 @@ def _edited(source, target, **changes):
 
 def test_the_card_of_a_fine_tuned_run_tells_of_its_pretraining(card_of, method, tmp_path):
     card = card_of(method["fine_tuned"])
-    pretraining = "| Data | digits, split train; pretrained without labels on digits, split train |"
-    assert pretraining in card
+    digits = "digits, split train, 1,437 images"
+    assert f"| Data | {digits}; pretrained without labels on {digits} |" in card
 
     source = {"google_checkpoint": "theirs/r50.ckpt", "kernel_scale": 1.0}
     converted = _edited(method["pretrained"], tmp_path / "converted", converted=source)
@@ -260,12 +271,52 @@ def test_the_card_of_a_distilled_run_tells_of_its_teachers_labels(card_of, metho
 
     mixed = {"distillation": {"teacher": teacher, "distillation_alpha": 0.5}}
     mixed = _edited(method["distilled"], tmp_path / "mixed", config=mixed)
-    assert f"| Labels | all of the split; and {told}" in card_of(mixed)
+    assert f"| Labels | all 1,437 of the split; and {told}" in card_of(mixed)
 
     orphan = {"distillation": {"teacher": f"{tmp_path}/none"}}
     orphan = _edited(method["distilled"], tmp_path / "orphan", config=orphan)
     unknown = f"whose number is unknown, since {tmp_path}/none can't be read |"
     assert f"| Labels | none but those of the teacher, {unknown}" in card_of(orphan)
+
+
+def test_the_card_tells_of_the_images_without_labels(card_of, method, tmp_path):
+    used = "the teacher's predictions on digits, split train, 1,437 images"
+    assert f"| Data | {used} |" in card_of(method["distilled"])
+    more = {"unlabelled": {"unlabeled_data_dir": "/scans"}}
+    more = _edited(method["distilled"], tmp_path / "more", config=more)
+    data = json.loads((more / "data.json").read_text())
+    (more / "data.json").write_text(json.dumps({**data, "num_unlabelled": 5000}))
+    assert f"| Data | {used}, and 5,000 unlabelled images in /scans |" in card_of(more)
+    # A run of an earlier version.
+    (more / "data.json").unlink()
+    assert "split train, and unlabelled images in /scans |" in card_of(more)
+
+
+HOSTILE = "<img src=x onerror=alert(1)>|`[a](b)\u2028\n# *b* _c_ https://x.y \udcff"
+
+
+def test_names_are_escaped_in_the_card(card_of, method, tmp_path):
+    names = [HOSTILE, *"123456789"]
+    data = {**_config(method["fine_tuned"])["data"], "data_dir": HOSTILE, "train_split": "a_b|c"}
+    source = {"google_checkpoint": HOSTILE, "kernel_scale": 1.0}
+    run = _edited(
+        method["fine_tuned"], tmp_path / "<b>x|y", config={"data": data}, class_names=names,
+        converted=source,
+    )  # fmt: skip
+    card = card_of(run)
+    title, table = card.split("```")[0].split("\n", 1)
+    assert title == "# &lt;b&gt;x\\|y"
+    assert "<" not in re.sub(r"<https?:[^>]*>", "", table) and "a_b\\|c" in table
+    shown = (
+        "&lt;img src=x onerror=alert(1)&gt;\\|\\`\\[a\\](b) # \\*b\\* \\_c\\_ https&#58;//x.y "
+        "\\\\udcff"
+    )
+    rows = [line for line in table.splitlines() if line.startswith("| ") and line != "| | |"]
+    assert any(row.startswith(f"| Classes | 10: {shown}, 1, ") for row in rows)
+    assert any(row.startswith("| Data |") and shown in row for row in rows)
+    assert any(row.startswith("| Method |") and shown in row for row in rows)
+    # Each row still has two cells.
+    assert all(len(re.findall(r"(?<!\\)\|", row)) == 3 for row in rows)
 
 
 def blocks(card: str, kind: str):

@@ -44,10 +44,12 @@ def ran(command: str, *flags: str) -> Ran:
             _ran[key] = held.run(command, *(f"{name}={value}" for name, value in given.items()))
         _ran[key].seen = seen
         if command == "evaluate" and _ran[key].refused is None:
-            # Of another evaluation of the same run it would be overwritten.
+            # The one evaluation, since the file of earlier ones is removed.
             path = os.path.join(_ran[key].values["model_dir"], "result.json")
             with open(path, encoding="utf-8") as file:
-                _ran[key].seen = json.load(file)
+                content = json.load(file)
+            _ran[key].seen = content.get("other_evaluations", [content])[0]
+            os.remove(path)
     return _ran[key]
 
 

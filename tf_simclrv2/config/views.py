@@ -19,7 +19,7 @@ class AugmentationConfig(Section):
         ),
     )
     use_blur: bool = setting(True, "Blur half of the views with a Gaussian.")
-    # Which flips and crops leave an image what it is depends on the data: later steps inherit these.
+    # Which flips and crops leave an image what it is depends on the data; later steps inherit it.
     use_flip: bool = setting(True, "Flip half of the views left to right.", inherits=True)
     use_crop: bool = setting(True, "Crop at random; otherwise only resize.", inherits=True)
     crop_area_min: float = setting(

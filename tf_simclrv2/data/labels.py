@@ -5,7 +5,7 @@ from typing import Dict, List, Optional, Sequence
 
 import numpy as np
 
-from tf_simclrv2.config import LabelsConfig, refuse
+from tf_simclrv2.config import ConfigError, LabelsConfig, refuse
 from tf_simclrv2.data.sources import Source
 
 
@@ -24,6 +24,7 @@ def labelled_ids(source: Source, split: str, labels: LabelsConfig) -> Optional[D
       ConfigError: a class would be left without an example, or the list can't be used.
     """
     if labels.is_everything:
+        _check_all_classes(source, split)
         return None
     assert source.class_names is not None, "labels can only be chosen where there are any"
     columns = source.index(split).map(lambda each: (each["id"], each["label"], each["file_name"]))
@@ -36,6 +37,22 @@ def labelled_ids(source: Source, split: str, labels: LabelsConfig) -> Optional[D
     else:
         chosen = choose_labelled(classes, source.class_names, labels)
     return {ids[index]: int(classes[index]) for index in chosen}
+
+
+def _check_all_classes(source: Source, split: str) -> None:
+    """Refuses a split without an example of some class, where labels are known without reading."""
+    if source.shuffle_buffer is not None or source.class_names is None:
+        return
+    classes = list(source.index(split).map(lambda each: each["label"]).as_numpy_iterator())
+    missing = sorted(set(range(len(source.class_names))) - set(classes))
+    if missing:
+        names = ", ".join(source.class_names[label] for label in missing[:5])
+        raise ConfigError(
+            f"{source.called}: {split} has no image of {len(missing)} of the "
+            f"{len(source.class_names)} classes ({names}{', ...' * (len(missing) > 5)}), so the "
+            "network can't learn them; add images, or take their directories out of the other "
+            "splits."
+        )
 
 
 def choose_labelled(

@@ -231,6 +231,20 @@ class RunDirectory:
             lines = (f"{example}\t{name}\n" for example, name in class_of.items())
             write_whole(self.file("labelled_examples.txt"), "".join(lines))
 
+    def write_data(self, data: Result) -> None:
+        """Writes ``data.json``: what the run was trained on, with numbers of images."""
+        if self.writable:
+            write_whole(self.file("data.json"), json.dumps(data, indent=2) + "\n")
+
+    def data(self) -> Result:
+        """The content of ``data.json``; empty if the run has none that can be read."""
+        try:
+            with open(self.file("data.json"), encoding="utf-8") as file:
+                content = json.load(file)
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
     def write_result(self, result: Result, is_own: bool = True) -> None:
         """Adds an evaluation to ``result.json``.
 

@@ -5,7 +5,7 @@ import dataclasses
 import logging
 from typing import Callable, Dict, Iterator, List, Optional, Sequence
 
-from tf_simclrv2.config import ConfigError, DataConfig, refuse
+from tf_simclrv2.config import ConfigError, DataConfig, place, refuse
 from tf_simclrv2.data.batches import bad_label, evaluation_batches
 from tf_simclrv2.data.sources import Source
 from tf_simclrv2.data.stream import Part
@@ -27,6 +27,7 @@ from tf_simclrv2.runtime.health import (
     trained_variables,
 )
 from tf_simclrv2.runtime.means import KeepMeans
+from tf_simclrv2.runtime.results import Result
 from tf_simclrv2.runtime.run_directory import RunDirectory
 from tf_simclrv2.runtime.stopping import StopAtSignal
 from tf_simclrv2.training.alone import alone, warn_of_little_space
@@ -76,6 +77,24 @@ class Job:
     def step(self) -> int:
         """Training steps done so far."""
         return int(self.learner.optimizer.iterations.numpy())
+
+    @property
+    def data(self) -> Result:
+        """What is trained on, for ``data.json``: names, places and numbers of images."""
+        data = self.run.config.data
+        count = self.source.num_examples(data.train_split)
+        unlabelled = getattr(self.run.config, "unlabelled", None)
+        further = None if unlabelled is None else unlabelled.unlabeled_data_dir
+        return {
+            "dataset": self.source.name,
+            "data_dir": self.source.directory,
+            "split": data.train_split,
+            "fingerprint": self.source.fingerprint(data.train_split),
+            "num_examples": count,
+            "num_labelled": None if self.labelled is None else len(self.labelled),
+            "unlabeled_data_dir": place(further),
+            "num_unlabelled": self.num_examples - count if further else 0,
+        }
 
     @property
     def checkpoint_steps(self) -> int:
@@ -145,6 +164,8 @@ def train(job: Job) -> None:
                 # Raises the error again if the run is to stop.
                 latest = skipped.add(error)
                 checkpoint.restore(latest)
+    if config.run.mode != "eval":
+        job.run.write_data(job.data)
     classifies = learner.network.supervised_head is not None
     if config.run.mode != "train" and classifies and job.source.num_classes:
         evaluate(job.run, job.devices, learner.network, job.source, config.data, job.step)

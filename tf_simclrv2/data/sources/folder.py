@@ -175,7 +175,7 @@ class FolderSource(Source):
         return digest(f"{file}\0{size}" for file, size in sizes)
 
     @property
-    def _called(self) -> str:
+    def called(self) -> str:
         return f"--{self._flag}={self._data.data_dir}"
 
     @property

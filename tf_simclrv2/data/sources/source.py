@@ -105,7 +105,7 @@ class Source(abc.ABC):
             if (flag, split) == ("train_split", DataConfig().train_split):
                 # Perhaps nobody gave this flag.
                 raise ConfigError(
-                    f"{self._called}: has no split {split}, but {there}; --train_split=NAME trains "
+                    f"{self.called}: has no split {split}, but {there}; --train_split=NAME trains "
                     f"on another one{self.split_advice}."
                 ) from error
             raise refuse(
@@ -113,7 +113,7 @@ class Source(abc.ABC):
             ) from error
 
     @property
-    def _called(self) -> str:
+    def called(self) -> str:
         """How a message begins that is about the whole data set."""
         return f"--dataset={self.name}"
 
@@ -142,7 +142,7 @@ class Source(abc.ABC):
             usual = self.usual_evaluation_split
             if usual is None:
                 raise ConfigError(
-                    f"{self._called}: has no split validation or test to evaluate on, but "
+                    f"{self.called}: has no split validation or test to evaluate on, but "
                     f"{', '.join(sorted(self.splits))}; {self.evaluation_advice}, or leave the "
                     "evaluation out of the training with --mode=train."
                 )
