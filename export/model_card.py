@@ -133,7 +133,7 @@ def _method(run: RunDirectory, use_ema_weights: bool) -> str:
         if config.fine_tuning.from_scratch:
             method = f"the supervised baseline of {_PAPER}"
     if run.converted is not None:
-        method += f"; weights converted from {escaped(run.converted['google_checkpoint'])}"
+        method += f"; weights converted from {escaped(str(run.converted['google_checkpoint']))}"
     if use_ema_weights:
         method += "; the memory network, a moving average of the weights"
     return method
@@ -202,7 +202,7 @@ def _data(run: RunDirectory) -> str:
         unknown = f"what it was pretrained on is unknown, since {escaped(checkpoint)} can't be read"
         return f"{used}; {unknown}"
     if pretrained.converted is not None:
-        source = escaped(pretrained.converted["google_checkpoint"])
+        source = escaped(str(pretrained.converted["google_checkpoint"]))
         return f"{used}; pretrained weights converted from {source}, see there for their data"
     return f"{used}; pretrained without labels on {_data(pretrained)}"
 

@@ -114,7 +114,10 @@ class TestLayouts:
             (["train/cat/1.png", "train/dog/1.png", "train/cow/"], ["(train/cow)"]),
             (["cat/1.png", "2.png"], ["layouts", "2.png", "cat/1.png"]),
             (["a/b/c/1.png"], ["layouts", "a/b/c/1.png"]),
-            (["cat/1.png", "dog/1.png"], ["class cat has 1 images", "--holdout_fraction=0.1"]),
+            (
+                ["cat/1.png", "dog/1.png"],
+                ["class cat has 1 image,", "--holdout_fraction=0 and --mode=train"],
+            ),
         ],
     )
     def test_another_layout_is_refused(self, tmp_path, files, words):

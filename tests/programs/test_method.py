@@ -211,8 +211,12 @@ def test_evaluate_takes_the_run_and_one_checkpoint_of_it(command, method, tmp_pa
     checkpoint = os.path.join(path, "checkpoints", "ckpt-4")
     outcome = command("evaluate", f"--model_dir={checkpoint}", "--eval_split=train[:64]")
     assert outcome.code == 0
-    assert RunDirectory(path).result()["num_examples"] == 64
-    assert f"top-1 {RunDirectory(path).result()['top_1_accuracy']:.1%}" in outcome.out
+    assert RunDirectory(path).result() == expected
+    (other,) = RunDirectory(path).other_results()
+    assert (other["num_examples"], other["split"], other["checkpoint"]) == (
+        64, "train[:64]", "ckpt-4",
+    )  # fmt: skip
+    assert f"top-1 {other['top_1_accuracy']:.1%}" in outcome.out
     assert "one device, 1 replica, batch 256 (256 per replica)\n" in outcome.out
 
 
