@@ -154,7 +154,9 @@ def _labelled(
     try:
         labelled = labelled_ids(source, split, labels)
     except ConfigError as error:
-        reason = str(error).partition(f"{labels.label_subset_file}: ")[2] or str(error)
+        if not labels.label_subset_file:
+            raise
+        reason = str(error).partition(f"{labels.label_subset_file}: ")[2]
         raise refuse(
             "distillation_alpha",
             alpha,

@@ -294,7 +294,9 @@ def evaluate(
 def _is_own(run: RunDirectory, source: Source, data: DataConfig, split: str) -> bool:
     """Whether an evaluation is the run's own: on its data, its split, and not on less of it."""
     own = run.config.data
-    if not data.is_same(own) or data.eval_steps not in (0, own.eval_steps):
+    # Where the authors' data are on this machine, a converted run doesn't know.
+    by_name = run.converted is not None and own.data_dir is None and data.dataset == own.dataset
+    if not (by_name or data.is_same(own)) or data.eval_steps not in (0, own.eval_steps):
         return False
     usual = own.eval_split or source.usual_evaluation_split
     if usual is None:
