@@ -76,7 +76,8 @@ class TestList:
 
     def _find(self, *listed, classes=("a", "b")):
         config = LabelsConfig(label_subset_file="list.txt")
-        return find_listed(self.IDS, self.FILES, self.CLASSES, classes, listed, config)
+        lines = {name: number for number, name in enumerate(listed, 1)}
+        return find_listed(self.IDS, self.FILES, self.CLASSES, classes, lines, config)
 
     def test_examples_are_found_by_id_or_file_name(self):
         assert self._find("3.jpg", "train/b/1.jpg", "2.jpg", "2.jpg") == [1, 2, 3]
@@ -87,7 +88,7 @@ class TestList:
             (["1.jpg", "2.jpg"], "1.jpg is the name of 2 files; name them by their ids, such as "
              "train/a/1.jpg"),
             (["3.jpg", "4.jpg", "5.jpg"], "2 of its 3 names are no examples of the training split, "
-             "such as 4.jpg; ids look like train/a/1.jpg"),
+             "such as 4.jpg in line 2; ids look like train/a/1.jpg"),
             (["3.jpg"], "leaves 1 of 2 classes empty (b)"),
         ],
     )  # fmt: skip
@@ -100,7 +101,7 @@ class TestList:
     def test_the_first_column_of_a_file_is_read(self, tmp_path):
         path = tmp_path / "list.txt"
         path.write_text("n01_1.JPEG\n\ntrain/x y.jpg\tclass\n")
-        assert read_subset(str(path)) == ["n01_1.JPEG", "train/x y.jpg"]
+        assert read_subset(str(path)) == {"n01_1.JPEG": 1, "train/x y.jpg": 3}
         path.write_text("\n")
         for wrong in (path, tmp_path / "none.txt", tmp_path):
             with pytest.raises(ConfigError, match="--label_subset_file="):

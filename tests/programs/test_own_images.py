@@ -62,7 +62,7 @@ def test_from_a_folder_to_an_export(command, images, tmp_path, monkeypatch, augm
     assert outcome.code == 1 and "8 of its 40 names are no examples" in outcome.err
     assert not os.path.exists("listed_too_many")
 
-    held_out = outcome.err.split("such as ")[1].split(";")[0]
+    held_out = outcome.err.split("such as ")[1].split(" in line")[0]
     outcome = command("finetune", *STEPS, where, "--checkpoint=pretrained", "--labels_per_class=4",
                       "--model_dir=fine_tuned")  # fmt: skip
     assert outcome.code == 0, outcome.err

@@ -41,6 +41,13 @@ class DataConfig(Section):
         within="(0, inf)",
         inherits=True,
     )
+    class_level: Optional[int] = setting(
+        None,
+        "Level of the folder's directories that names the class: 1 for class/patient/file, 2 for "
+        "split/class/patient/file; by default the directory that the file is in.",
+        choices=(1, 2),
+        of_dataset=True,
+    )
     holdout_fraction: float = setting(
         0.1,
         "Fraction of each class of a folder class/file that is held out as validation.",

@@ -1,4 +1,4 @@
-"""Image files: which there are, how they are decoded, and which are corrupt."""
+"""Image files: how they are decoded, and which are corrupt."""
 
 import os
 from typing import Dict, List, Tuple
@@ -35,27 +35,6 @@ def read(example: Dict[str, tf.Tensor]) -> Dict[str, tf.Tensor]:
     return {"id": example["id"], "image": image, "label": example["label"]}
 
 
-def image_files(root: str) -> Tuple[List[str], List[str]]:
-    """Lists the image files under a directory; hidden directories are left out.
-
-    Args:
-      root: the directory to search, at any depth and through symbolic links.
-
-    Returns:
-      Paths of the image files, relative to ``root`` and sorted; and paths of the directories that
-      hold neither an image nor another directory.
-    """
-    files, empty = [], []
-    for base, directories, names in os.walk(root, followlinks=True):
-        directories[:] = sorted(name for name in directories if not name.startswith("."))
-        images = [name for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
-        relative = os.path.relpath(base, root)
-        files += [os.path.normpath(os.path.join(relative, name)) for name in images]
-        if not images and not directories:
-            empty.append(relative)
-    return sorted(files), empty
-
-
 def shapes_of(root: str, files: List[str]) -> Dict[str, Tuple[int, int]]:
     """Decodes files to find those that are not corrupt.
 
@@ -66,12 +45,15 @@ def shapes_of(root: str, files: List[str]) -> Dict[str, Tuple[int, int]]:
     Returns:
       Height and width in pixels of each file that decodes, by path.
     """
+    directory = os.fsencode(root)
 
     def shape_of(file):
-        image = decode(tf.io.read_file(tf.strings.join([root, file], separator=os.sep)))
+        image = decode(tf.io.read_file(tf.strings.join([directory, file], separator=os.sep)))
         return file, tf.shape(image)[:2]
 
-    shapes = tf.data.Dataset.from_tensor_slices(files).map(shape_of, tf.data.AUTOTUNE)
+    # As bytes, since names of files need not be UTF-8.
+    names = [os.fsencode(file) for file in files]
+    shapes = tf.data.Dataset.from_tensor_slices(names).map(shape_of, tf.data.AUTOTUNE)
     shapes = shapes.ignore_errors().as_numpy_iterator()
     shown = tqdm(shapes, "checking images", len(files), leave=False, delay=5, unit="image")
-    return {file.decode(): tuple(shape) for file, shape in shown}
+    return {os.fsdecode(file): tuple(shape) for file, shape in shown}

@@ -1,11 +1,12 @@
 """Which examples' labels are used: a seeded subset, as balanced over the classes as it goes."""
 
 import os
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
 
 from tf_simclrv2.config import ConfigError, LabelsConfig, refuse
+from tf_simclrv2.config.user_files import printable, read_lines, spellings
 from tf_simclrv2.data.sources import Source
 
 
@@ -29,9 +30,9 @@ def labelled_ids(source: Source, split: str, labels: LabelsConfig) -> Optional[D
     assert source.class_names is not None, "labels can only be chosen where there are any"
     columns = source.index(split).map(lambda each: (each["id"], each["label"], each["file_name"]))
     encoded_ids, classes, encoded_names = zip(*columns.as_numpy_iterator())
-    ids = [example_id.decode() for example_id in encoded_ids]
+    ids = [os.fsdecode(example_id) for example_id in encoded_ids]
     if labels.label_subset_file:
-        file_names = [name.decode() for name in encoded_names]
+        file_names = [os.fsdecode(name) for name in encoded_names]
         listed = read_subset(labels.label_subset_file)
         chosen = find_listed(ids, file_names, classes, source.class_names, listed, labels)
     else:
@@ -111,21 +112,22 @@ def choose_labelled(
     return chosen
 
 
-def read_subset(path: str) -> List[str]:
+def read_subset(path: str) -> Dict[str, int]:
     """Reads the names of examples from a file, the first of each line's columns.
 
     Columns are separated by tabs. Empty lines are left out.
 
+    Returns:
+      The numbers of the names' lines, by name.
+
     Raises:
-      ConfigError: there is no such file, or nothing in it.
+      ConfigError: there is no such file, nothing in it, or it is not text.
     """
-    try:
-        with open(os.path.expanduser(path), encoding="utf-8") as file:
-            names = [line.split("\t")[0].strip() for line in file if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise refuse(
-            "label_subset_file", path, f"must be a readable text file ({type(error).__name__})"
-        ) from error
+    names: Dict[str, int] = {}
+    for number, text in read_lines(path, "label_subset_file"):
+        name = text.split("\t")[0].strip()
+        if name:
+            names.setdefault(name, number)
     if not names:
         raise refuse("label_subset_file", path, "must list at least one example, but is empty")
     return names
@@ -136,7 +138,7 @@ def find_listed(
     file_names: Sequence[str],
     labels: Sequence[int],
     class_names: Sequence[str],
-    listed: Sequence[str],
+    listed: Mapping[str, int],
     config: LabelsConfig,
 ) -> List[int]:
     """Finds the examples of a list.
@@ -146,7 +148,7 @@ def find_listed(
       file_names: the name of each one's image file.
       labels: the class of each.
       class_names: names of all classes.
-      listed: ids or file names.
+      listed: ids or file names, each with the number of its line.
       config: names the list, for errors.
 
     Returns:
@@ -156,19 +158,23 @@ def find_listed(
       ConfigError: a name is not that of one example, or a class would be left without an example.
     """
     path = config.label_subset_file
-    by_id = {example_id: index for index, example_id in enumerate(ids)}
+    # Also as a run's labelled_examples.txt writes them.
+    by_id = {printable(example_id): index for index, example_id in enumerate(ids)}
+    by_id.update((example_id, index) for index, example_id in enumerate(ids))
     by_name: Dict[str, List[int]] = {}
     for index, name in enumerate(file_names):
         by_name.setdefault(name, []).append(index)
     found, unknown = set(), []
     for name in listed:
-        matches = [by_id[name]] if name in by_id else by_name.get(name, [])
+        matches: List[int] = []
+        for meant in spellings(name):
+            matches = matches or ([by_id[meant]] if meant in by_id else by_name.get(meant, []))
         if len(matches) > 1:
             raise refuse(
                 "label_subset_file",
                 path,
-                f"{name} is the name of {len(matches)} files; name them by their ids, such as "
-                f"{ids[matches[0]]}",
+                f"{printable(name)} is the name of {len(matches)} files; name them by their ids, "
+                f"such as {printable(ids[matches[0]])}",
             )
         found.update(matches)
         unknown += [] if matches else [name]
@@ -177,7 +183,8 @@ def find_listed(
             "label_subset_file",
             path,
             f"{len(unknown)} of its {len(listed)} names are no examples of the training split, "
-            f"such as {unknown[0]}; ids look like {ids[0]}",
+            f"such as {printable(unknown[0])} in line {listed[unknown[0]]}; ids look like "
+            f"{printable(ids[0])}",
         )
     chosen = sorted(found)
     missing = _missing([labels[index] for index in chosen], class_names)

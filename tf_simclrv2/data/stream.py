@@ -1,15 +1,12 @@
 """The order of examples: an endless stream that is a function of the seed."""
 
-import contextlib
 import dataclasses
-import os
-import re
-import tempfile
 from typing import Dict, List, Optional, Sequence
 
 import numpy as np
 
-from tf_simclrv2.config import DataConfig, refuse
+from tf_simclrv2.config import DataConfig
+from tf_simclrv2.data.disk_cache import cached_on_disk
 from tf_simclrv2.data.images import read
 from tf_simclrv2.data.sources import SHUFFLE_BUFFER, Source
 from tf_simclrv2.keras2 import tf
@@ -114,8 +111,12 @@ def _pool(source: Source, split: str, data: DataConfig, ids: Optional[List[str]]
         examples = _only(examples, ids)
     count, buffer = _count(source, split, ids), source.shuffle_buffer
     if data.cache_path and ids is None:
-        name = re.sub(r"\W", "_", f"{source.name}_{split}_{count}")
-        examples = _cached_in_file(examples.map(read, tf.data.AUTOTUNE), data.cache_path + name)
+        examples = cached_on_disk(
+            examples.map(read, tf.data.AUTOTUNE),
+            data.cache_path,
+            f"{source.name}_{split}_{count}",
+            source.content_key(split),
+        )
         buffer = SHUFFLE_BUFFER
     elif data.cache_dataset or ids is not None:
         # Labelled subsets are few, and finding them anew in each epoch would be slow.
@@ -133,25 +134,6 @@ def _only(examples: tf.data.Dataset, ids: List[str]) -> tf.data.Dataset:
         tf.lookup.KeyValueTensorInitializer(tf.constant(ids), tf.ones([len(ids)], tf.int64)), 0
     )
     return examples.filter(lambda example: table.lookup(example["id"]) > 0)
-
-
-def _cached_in_file(examples: tf.data.Dataset, path: str) -> tf.data.Dataset:
-    """Examples as they were written to ``path``, where they are written first if need be.
-
-    Unlike ``Dataset.cache`` with a file name it survives interruption, and several may write.
-    """
-    path = os.path.expanduser(path)
-    if not os.path.isdir(path):
-        folder = os.path.dirname(os.path.abspath(path))
-        if not os.path.isdir(folder):
-            raise refuse("cache_path", path, f"the directory {folder} must exist")
-        with tempfile.TemporaryDirectory(dir=folder) as temporary:
-            written = os.path.join(temporary, "examples")
-            examples.save(written)
-            # Where another process was faster, its files are there.
-            with contextlib.suppress(OSError):
-                os.rename(written, path)
-    return tf.data.Dataset.load(path)
 
 
 def _of_one_kind(example: Dict[str, tf.Tensor]) -> Dict[str, tf.Tensor]:

@@ -9,7 +9,7 @@ from absl import flags
 
 from tf_simclrv2.config import Config, ConfigError, Section, sections_of
 from tf_simclrv2.config.settings import requirements
-from tf_simclrv2.programs import recipes
+from tf_simclrv2.programs import flagfiles, recipes
 
 C = TypeVar("C", bound=Config)
 S = TypeVar("S", bound=Section)
@@ -89,7 +89,7 @@ def parse(config_class: Type[Config], arguments: Sequence[str]) -> Dict[str, obj
     # Declared, so that flagfiles can name recipes; each gives way to the recipe's own flags.
     flags.DEFINE_string("recipe", None, "", flag_values=values)
     try:
-        written = values.read_flags_from_files(arguments, force_gnu=False)
+        written = flagfiles.expanded(arguments)
         rest = values(["tf_simclrv2", *recipes.expanded(written)])[1:]
     except flags.UnrecognizedFlagError as error:
         instead = _WITHOUT_COUNTERPART.get(error.flagname)

@@ -40,7 +40,7 @@ def run(values: Mapping[str, object]) -> None:
       ConfigError: the output directory is not an earlier demo's, or a command failed.
     """
     config = command_line.build(DemoConfig, values).demo
-    output = config.output_dir
+    output = os.path.expanduser(config.output_dir)
     kind = check_place(os.path.abspath(output), "output_dir", DIRECTORY, output)
     if kind == DIRECTORY and os.listdir(output):
         if not os.path.exists(os.path.join(output, _MARK)):

@@ -8,6 +8,7 @@ from typing import List, Mapping
 import numpy as np
 
 from tf_simclrv2.config import EmbedConfig
+from tf_simclrv2.config.user_files import printable
 from tf_simclrv2.programs import command_line, projector
 from tf_simclrv2.programs.exported import ExportedModel, check_output
 from tf_simclrv2.runtime.disk import writing
@@ -43,7 +44,7 @@ def run(values: Mapping[str, object]) -> None:
             classes += [model.class_names[index] for index in outputs["classes"]]
     embeddings = np.concatenate(batches)
     with writing("output", config.output, embeddings.nbytes):
-        write_whole(ids_file, "".join(f"{path}\n" for path in ids))
+        write_whole(ids_file, "".join(f"{printable(path)}\n" for path in ids))
         with whole_file(config.output) as file:
             np.save(file, embeddings)
     logger.info("%d representations written to %s", len(ids), config.output)

@@ -1,6 +1,5 @@
 """Applies an exported SavedModel to image files, batch by batch, for ``predict`` and ``embed``."""
 
-import glob
 import logging
 import os
 import tempfile
@@ -10,42 +9,14 @@ import numpy as np
 from tqdm import tqdm
 
 from tf_simclrv2.config import ConfigError, ExportedModelConfig, refuse
-from tf_simclrv2.data.images import IMAGE_SUFFIXES, decode
+from tf_simclrv2.config.user_files import printable, why_unreadable
+from tf_simclrv2.data.images import decode
+from tf_simclrv2.data.listing import find_images
 from tf_simclrv2.keras2 import tf
 from tf_simclrv2.programs.served import damaged_refused, load_served
 from tf_simclrv2.runtime.files import FILE, check_place, temporary_of
 
 logger = logging.getLogger(__name__)
-
-
-def find_images(images: str) -> List[str]:
-    """Lists image files.
-
-    Args:
-      images: files, folders (searched through), globs or text files (.txt) that list files,
-        separated by commas.
-
-    Raises:
-      ConfigError: there are none.
-    """
-    paths: List[str] = []
-    for part in filter(None, images.split(",")):
-        if os.path.isdir(part):
-            found = [os.path.join(base, name) for base, _, names in os.walk(part) for name in names]
-            paths += sorted(path for path in found if path.lower().endswith(IMAGE_SUFFIXES))
-        elif part.endswith(".txt") and os.path.isfile(part):
-            with open(part, encoding="utf-8") as file:
-                paths += [line for line in file.read().splitlines() if line]
-        else:
-            found = sorted(glob.glob(part, recursive=True)) if glob.has_magic(part) else []
-            if os.path.isfile(part) or not glob.has_magic(part):
-                # A missing file is reported with the unreadable ones.
-                found = [part]
-            paths += [path for path in found if not os.path.isdir(path)]
-    if not paths:
-        suffixes = ", ".join(IMAGE_SUFFIXES)
-        raise refuse("images", images, f"must name at least one image file ({suffixes})")
-    return paths
 
 
 def check_output(output: str, *others: str) -> None:
@@ -93,7 +64,8 @@ class ExportedModel:
         self._config = config
         self._paths = find_images(config.images)
         self.unreadable: List[str] = []
-        candidates = [config.saved_model, os.path.join(config.saved_model, "1")]
+        saved_model = os.path.expanduser(config.saved_model)
+        candidates = [saved_model, os.path.join(saved_model, "1")]
         found = [
             path for path in candidates if os.path.isfile(os.path.join(path, "saved_model.pb"))
         ]
@@ -130,7 +102,9 @@ class ExportedModel:
                 any_readable = True
                 yield paths, outputs
         for path in self.unreadable:
-            logger.error("unreadable, left out: %s", path)
+            reason = why_unreadable(path)
+            because = f" ({reason})" if reason else ""
+            logger.error("unreadable, left out: %s%s", printable(path), because)
         if not any_readable:
             raise refuse("images", self._config.images, "every file is missing or corrupt")
 
@@ -138,6 +112,9 @@ class ExportedModel:
         read: List[str] = []
         contents: List[bytes] = []
         for path in paths:
+            if why_unreadable(path) is not None:
+                self.unreadable.append(path)
+                continue
             try:
                 with open(path, "rb") as file:
                     contents.append(file.read())

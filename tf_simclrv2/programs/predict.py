@@ -11,6 +11,7 @@ import numpy as np
 
 from tf_simclrv2.config import PredictConfig, refuse
 from tf_simclrv2.config.extras import check_installed
+from tf_simclrv2.config.user_files import printable
 from tf_simclrv2.programs import command_line
 from tf_simclrv2.programs.exported import ExportedModel, check_output
 from tf_simclrv2.runtime.disk import writing
@@ -33,6 +34,7 @@ def run(values: Mapping[str, object]) -> None:
       ConfigError: a setting can't be used, or no image can be read.
     """
     config = command_line.build(PredictConfig, values).prediction
+    config = dataclasses.replace(config, output=os.path.expanduser(config.output))
     writes_parquet = config.output.endswith(".parquet")
     if writes_parquet:
         check_installed("pyarrow", "output", config.output)
@@ -50,7 +52,7 @@ def run(values: Mapping[str, object]) -> None:
         best = np.argsort(-outputs["probabilities"], axis=1, kind="stable")[:, :top_k]
         probabilities = np.take_along_axis(outputs["probabilities"], best, axis=1)
         for path, *ranked in zip(paths, names[best].tolist(), probabilities.tolist()):
-            rows.append([path, *(value for pair in zip(*ranked) for value in pair)])
+            rows.append([printable(path), *(value for pair in zip(*ranked) for value in pair)])
     write = _write_parquet if writes_parquet else _write_csv
     with writing("output", config.output), whole_file(config.output) as file:
         write(file, columns, rows)

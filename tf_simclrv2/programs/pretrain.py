@@ -29,6 +29,13 @@ def run(values: Mapping[str, object]) -> None:
       ConfigError: a setting that can't be used.
     """
     config = command_line.build(PretrainConfig, values)
+    if config.unlabelled.unlabeled_data_dir and "dataset" not in values:
+        raise refuse(
+            "unlabeled_data_dir",
+            config.unlabelled.unlabeled_data_dir,
+            "is added to a data set, but no --dataset was given; give it, or, to train on these "
+            "images only, --dataset=folder --data_dir instead",
+        )
     devices = open_devices(config)
     source, config = open_data(config)
     further = open_further_images(config.unlabelled, config.data)

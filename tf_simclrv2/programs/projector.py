@@ -8,6 +8,7 @@ from typing import Sequence
 import numpy as np
 from PIL import Image
 
+from tf_simclrv2.config.user_files import printable
 from tf_simclrv2.data.images import decode
 from tf_simclrv2.keras2 import tf
 from tf_simclrv2.runtime.files import DIRECTORY, FILE, check_place, whole_file, write_whole
@@ -58,7 +59,8 @@ def write(
     lines = ("\t".join(f"{value:.7g}" for value in row) for row in embeddings)
     write_whole(os.path.join(directory, "tensor.tsv"), "".join(f"{line}\n" for line in lines))
     # The projector expects a header only where there are several columns.
-    rows = ["image\tclass", *map("\t".join, zip(paths, classes))] if classes else paths
+    names = list(map(printable, paths))
+    rows = ["image\tclass", *map("\t".join, zip(names, classes))] if classes else names
     write_whole(os.path.join(directory, "metadata.tsv"), "".join(f"{row}\n" for row in rows))
 
     config = projector.ProjectorConfig()
@@ -93,7 +95,7 @@ def _picture(paths: Sequence[str], size: int) -> np.ndarray:
         resized = tf.image.resize(centre, [size, size], antialias=True)
         return tf.saturate_cast(tf.round(resized), tf.uint8)
 
-    files = tf.data.Dataset.from_tensor_slices(list(paths))
+    files = tf.data.Dataset.from_tensor_slices([os.fsencode(path) for path in paths])
     thumbnails = files.map(thumbnail, num_parallel_calls=tf.data.AUTOTUNE)
     for number, pixels in enumerate(thumbnails.as_numpy_iterator()):
         top, left = number // columns * size, number % columns * size

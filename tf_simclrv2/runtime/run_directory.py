@@ -11,6 +11,7 @@ from typing import Dict, List, Mapping, Optional, Sequence
 
 from tf_simclrv2 import __version__
 from tf_simclrv2.config import ConfigError, TrainingConfig, check_local, refuse
+from tf_simclrv2.config.user_files import printable
 from tf_simclrv2.keras2 import keras, tf
 from tf_simclrv2.learners.steps import STEPS
 from tf_simclrv2.runtime import lock, results
@@ -228,13 +229,13 @@ class RunDirectory:
     def write_labelled(self, class_of: Dict[str, str]) -> None:
         """Writes ``labelled_examples.txt``: the labelled examples' ids and class names."""
         if self.writable:
-            lines = (f"{example}\t{name}\n" for example, name in class_of.items())
+            lines = (f"{printable(example)}\t{name}\n" for example, name in class_of.items())
             write_whole(self.file("labelled_examples.txt"), "".join(lines))
 
     def write_data(self, data: Result) -> None:
         """Writes ``data.json``: what the run was trained on, with numbers of images."""
         if self.writable:
-            write_whole(self.file("data.json"), json.dumps(data, indent=2) + "\n")
+            write_whole(self.file("data.json"), _json(data))
 
     def data(self) -> Result:
         """The content of ``data.json``; empty if the run has none that can be read."""

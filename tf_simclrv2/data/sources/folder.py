@@ -1,20 +1,29 @@
 """A directory of image files as a data set."""
 
+import hashlib
 import logging
 import os
-from typing import Callable, Dict, List, Optional, Set
+from typing import Callable, Dict, List, Optional, Set, Tuple
 
 import numpy as np
 
 from tf_simclrv2.config import SMALLEST_IMAGE, ConfigError, DataConfig, place, refuse
-from tf_simclrv2.data.images import IMAGE_SUFFIXES, image_files, shapes_of
+from tf_simclrv2.config.user_files import printable
+from tf_simclrv2.data.images import IMAGE_SUFFIXES, shapes_of
+from tf_simclrv2.data.listing import list_images
 from tf_simclrv2.data.sources.source import UNLABELLED, Source, digest
 from tf_simclrv2.keras2 import tf
 
 logger = logging.getLogger(__name__)
 
+# Directories with images without labels, which are never a class, in any spelling.
+_UNLABELLED_NAMES = {"unlabeled", "unlabelled"}
 # Directories that are splits, not classes, where there is no other level.
-_SPLIT_NAMES = {"train", "training", "validation", "valid", "val", "test", "unlabeled"}
+_SPLIT_NAMES = {
+    *("train", "training", "validation", "valid", "val", "dev", "test", "testing"),
+    *("labeled", "labelled"),
+    *_UNLABELLED_NAMES,
+}
 _NAMES_SHOWN = 20
 
 
@@ -23,7 +32,9 @@ class FolderSource(Source):
 
     It may be laid out as ``split/class/file``; as ``class/file``, of which a seeded part of each
     class is held out as the split ``validation``; or, for images without labels, as files right in
-    it or in directories that are named like splits.
+    it or in directories that are named like splits. Directories named ``unlabelled`` next to the
+    others are a split of that name, at any depth. With ``class_level`` the class is the name of the
+    directory of that level, whatever is below it.
 
     A corrupt file is left out with a warning. To find these, each split's files are decoded once,
     when the split is first asked for.
@@ -60,11 +71,14 @@ class FolderSource(Source):
         self._checked: Dict[str, List[str]] = {}
         self._classes = classes
         self.class_names = None
-        files, empty = image_files(self._root)
+        self._class_depth = 0
+        listing = list_images(self._root)
+        listing.warn_of_left_out()
+        self._unreadable = listing.unreadable
         if labelled:
-            self._files = self._split(files, empty)
-        elif files:
-            self._files = {"train": files}
+            self._files = self._split(listing.files, listing.empty)
+        elif listing.files:
+            self._files = {"train": listing.files}
         else:
             raise self._refuse(f"must hold images ({', '.join(IMAGE_SUFFIXES)})")
 
@@ -75,59 +89,113 @@ class FolderSource(Source):
           files: the images.
           empty: directories without any.
         """
+        apart, files = _divided(files, lambda file: _top(file).lower() in _UNLABELLED_NAMES)
+        if apart and not files:
+            return _grouped(apart, _top)
+        return {**self._split_others(files, empty), **_grouped(apart, _top)}
+
+    def _split_others(self, files: List[str], empty: List[str]) -> Dict[str, List[str]]:
+        """Does the same for the files outside of directories named ``unlabelled``."""
+        level = self._data.class_level
         depths = {file.count(os.sep) for file in files}
-        if not files or len(depths) > 1 or max(depths) > 2:
+        usable = bool(files) and (
+            min(depths) >= level if level else len(depths) == 1 and max(depths) <= 2
+        )
+        if not usable:
             raise self._refuse(
                 f"must hold images ({', '.join(IMAGE_SUFFIXES)}) in one of the layouts "
                 "split/class/file (train/cat/1.jpg), class/file (cat/1.jpg) and, without labels, "
-                f"file (1.jpg) or split/file (train/1.jpg), but {_what_is_there(files, depths)}"
+                f"file (1.jpg) or split/file (train/1.jpg), but {_what_is_there(files, depths)}; "
+                "--class_level=1 takes class/any/file, and --class_level=2 split/class/any/file"
             )
-        (depth,) = depths
+        depth = level or max(depths)
         if depth == 0:
             return {"train": files}
-        if depth == 1 and set(map(_top, files)) <= _SPLIT_NAMES:
+        if depth == 1 and {_top(file).lower() for file in files} <= _SPLIT_NAMES:
+            if level:
+                raise refuse("class_level", level, f"{_top(files[0])} is a split, not a class")
             return _grouped(files, _top)
-        self.class_names = sorted({_class_of(file) for file in files})
+        self._class_depth = depth
+        self.class_names = sorted({self._class_of(file) for file in files})
         if self._classes is not None and set(self.class_names) <= set(self._classes):
             self.class_names = self._classes
             return _grouped(files, _top) if depth == 2 else {"all": files}
-        empty = [name for name in empty if name.count(os.sep) == depth - 1]
+        self._check_classes([name for name in empty if name.count(os.sep) == depth - 1])
+        return _grouped(files, _top) if depth == 2 else self._hold_out(files)
+
+    def _check_classes(self, empty: List[str]) -> None:
+        """Refuses classes that can't be used.
+
+        Args:
+          empty: directories of classes that hold no image.
+        """
+        assert self.class_names is not None
+        for name in self.class_names:
+            if printable(name) != name:
+                raise self._refuse(
+                    f"has a class named {printable(name)}; names of classes must be UTF-8, "
+                    "without line breaks"
+                )
+            if name.lower() in _UNLABELLED_NAMES:
+                raise self._refuse(
+                    f"has a directory {name} among its classes; move it next to the splits, or "
+                    "out of the folder and name it with --unlabeled_data_dir"
+                )
         if empty:
             raise self._refuse(
-                f"has classes without an image ({', '.join(empty[:5])}); each must hold at least "
-                "one, or the directory be removed"
+                f"has classes without an image ({', '.join(map(printable, empty[:5]))}); each "
+                "must hold at least one, or the directory be removed"
             )
         if len(self.class_names) < 2:
             raise self._refuse(
                 f"holds a single class, {self.class_names[0]}, but labels need two or more; images "
                 "without labels belong right into the directory"
             )
-        return _grouped(files, _top) if depth == 2 else self._hold_out(files)
 
     def _refuse(self, allowed: str) -> ConfigError:
         return refuse(self._flag, self._data.data_dir, allowed)
 
+    def _class_of(self, file: str) -> str:
+        """The class of a file: the name of the directory at the classes' depth."""
+        return file.split(os.sep)[self._class_depth - 1]
+
     def _hold_out(self, files: List[str]) -> Dict[str, List[str]]:
-        """Splits ``class/file`` into train and validation, in each class the same fraction."""
+        """Splits ``class/file`` into train and validation, in each class the same fraction.
+
+        Of ``class/patient/file`` the same fraction of patients is held out, as images of one are
+        alike.
+        """
         random = np.random.RandomState(self._data.holdout_seed)
         held_out: Set[str] = set()
-        for name, own in sorted(_grouped(files, _class_of).items()):
-            count = round(self._data.holdout_fraction * len(own))
+        for name, own in sorted(_grouped(files, self._class_of).items()):
+            units = list(_grouped(own, _unit_of).values())
+            count = round(self._data.holdout_fraction * len(units))
             if self._data.holdout_fraction > 0:
                 count = max(count, 1)
-            if count >= len(own):
+            if count >= len(units):
+                what = "image" if len(units) == len(own) else "directory of images"
+                if len(units) > 1:
+                    what = "images" if len(units) == len(own) else "directories of images"
                 raise self._refuse(
-                    f"class {name} has {len(own)} image{'s' * (len(own) > 1)}, of which {count} "
-                    "would be held out for validation and none be left to train on; add images, "
-                    "lower --holdout_fraction, or hold out none with --holdout_fraction=0 and "
+                    f"class {name} has {len(units)} {what}, of which {count} would be held out "
+                    "for validation and none be left to train on; add images, lower "
+                    "--holdout_fraction, or hold out none with --holdout_fraction=0 and "
                     "--mode=train"
                 )
-            held_out.update(own[index] for index in random.permutation(len(own))[:count])
+            for index in random.permutation(len(units))[:count]:
+                held_out.update(units[index])
         return _grouped(files, lambda file: "validation" if file in held_out else "train")
 
     @property
     def splits(self) -> List[str]:
         return list(self._files)
+
+    @property
+    def split_advice(self) -> str:
+        known = {split.lower() for split in self._files} & _SPLIT_NAMES
+        if known or self._class_depth != 2 or self._data.class_level:
+            return ""
+        return "; if these are classes, as in class/patient/file, give --class_level=1"
 
     def num_examples(self, split: str) -> int:
         return len(self._decodable(split))
@@ -136,14 +204,14 @@ class FolderSource(Source):
         """The files of a split that are not corrupt, which are looked for once."""
         if split not in self._checked:
             files = self._files[split]
-            shapes = shapes_of(self._root, files)
+            shapes = shapes_of(self._root, [each for each in files if each not in self._unreadable])
             self._judge(split, [file for file in files if file not in shapes], len(files))
             smallest = min(shapes, key=lambda file: min(shapes[file]))
             if min(shapes[smallest]) < SMALLEST_IMAGE["cifar"]:
                 height, width = shapes[smallest]
                 raise self._refuse(
-                    f"{smallest} has {height}x{width} pixels, too few to crop; height and width "
-                    f"must be at least {SMALLEST_IMAGE['cifar']}"
+                    f"{printable(smallest)} has {height}x{width} pixels, too few to crop; height "
+                    f"and width must be at least {SMALLEST_IMAGE['cifar']}"
                 )
             self._checked[split] = [file for file in files if file in shapes]
         return self._checked[split]
@@ -152,7 +220,7 @@ class FolderSource(Source):
         """Warns of corrupt files, or refuses them if the settings say so."""
         if not corrupt:
             return
-        first = os.path.join(self._root, corrupt[0])
+        first = printable(os.path.join(self._root, corrupt[0])) + self._reason(corrupt[0])
         if self._data.strict_images:
             raise refuse("strict_images", True, f"{first} is corrupt")
         if len(corrupt) > self._data.max_bad_images * count or len(corrupt) == count:
@@ -163,10 +231,10 @@ class FolderSource(Source):
                 "remove them, or allow for as many",
             )
         for file in corrupt[:_NAMES_SHOWN]:
-            logger.warning("corrupt, left out: %s", file)
+            logger.warning("corrupt, left out: %s%s", printable(file), self._reason(file))
         logger.warning(
             "%d of the %d files of %s %s are corrupt and were left out",
-            len(corrupt), count, self._root, split,
+            len(corrupt), count, printable(self._root), split,
         )  # fmt: skip
 
     def fingerprint(self, split: str) -> str:
@@ -185,16 +253,34 @@ class FolderSource(Source):
         whole = "all" if "all" in self.splits else (self.splits[0] if alone else None)
         return super().usual_evaluation_split or whole
 
+    def _reason(self, file: str) -> str:
+        reason = self._unreadable.get(file)
+        return f" ({reason})" if reason else ""
+
+    def content_key(self, split: str) -> str:
+        root = os.path.realpath(self._root)
+        digest = hashlib.sha256(os.fsencode(f"{root} {split} {self.class_names}"))
+        for file in self._decodable(split):
+            status = os.stat(os.path.join(root, file))
+            digest.update(os.fsencode(f"{file}\0{status.st_size} {status.st_mtime_ns} "))
+        return digest.hexdigest()
+
     def index(self, split: str) -> tf.data.Dataset:
         files = self._decodable(split)
         numbers = {name: number for number, name in enumerate(self.class_names or ())}
+        # Names as bytes, since they need not be UTF-8.
         columns = {
-            "id": files,
-            "file_name": [os.path.basename(file) for file in files],
-            "path": [os.path.join(self._root, file) for file in files],
-            "label": np.array([numbers.get(_class_of(file), UNLABELLED) for file in files]),
+            "id": [os.fsencode(file) for file in files],
+            "file_name": [os.fsencode(os.path.basename(file)) for file in files],
+            "path": [os.fsencode(os.path.join(self._root, file)) for file in files],
+            "label": np.array([self._label_of(file, numbers) for file in files]),
         }
         return tf.data.Dataset.from_tensor_slices(columns)
+
+    def _label_of(self, file: str, numbers: Dict[str, int]) -> int:
+        if not numbers or _top(file).lower() in _UNLABELLED_NAMES:
+            return UNLABELLED
+        return numbers[self._class_of(file)]
 
 
 def _top(file: str) -> str:
@@ -202,9 +288,13 @@ def _top(file: str) -> str:
     return file.split(os.sep)[0]
 
 
-def _class_of(file: str) -> str:
-    """The class of a file, by its path: the directory that it is in."""
-    return os.path.basename(os.path.dirname(file))
+def _unit_of(file: str) -> str:
+    """What is held out together of a class: a file, or all files of a directory in the class."""
+    return os.sep.join(file.split(os.sep)[:2])
+
+
+def _divided(files: List[str], apart: Callable[[str], bool]) -> Tuple[List[str], List[str]]:
+    return [file for file in files if apart(file)], [file for file in files if not apart(file)]
 
 
 def _grouped(files: List[str], key: Callable[[str], str]) -> Dict[str, List[str]]:
@@ -218,4 +308,4 @@ def _what_is_there(files: List[str], depths: Set[int]) -> str:
     if not files:
         return "it holds none"
     examples = [next(file for file in files if file.count(os.sep) == depth) for depth in depths]
-    return f"it holds {' and '.join(examples[:3])}"
+    return f"it holds {' and '.join(map(printable, examples[:3]))}"

@@ -5,6 +5,7 @@ import hashlib
 from typing import Iterable, List, Optional
 
 from tf_simclrv2.config import ConfigError, DataConfig, refuse
+from tf_simclrv2.config.user_files import printable
 from tf_simclrv2.data.images import read
 from tf_simclrv2.keras2 import tf
 
@@ -84,6 +85,17 @@ class Source(abc.ABC):
           scalar (-1 for a data set without labels).
         """
 
+    def content_key(self, split: str) -> str:
+        """A text that differs if the examples of a split, their order or their labels do.
+
+        This reads all of them. Subclasses know a faster way.
+        """
+        hashed = hashlib.sha256(f"{self.name} {split}".encode())
+        for example in self.examples(split).as_numpy_iterator():
+            for part in (example["id"], example["image"], str(example["label"]).encode()):
+                hashed.update(b"%d %s" % (len(part), part))
+        return hashed.hexdigest()
+
     def examples(self, split: str) -> tf.data.Dataset:
         """A split's examples in a fixed order, read by :func:`tf_simclrv2.data.images.read`."""
         return self.index(split).map(read, num_parallel_calls=tf.data.AUTOTUNE)
@@ -96,12 +108,9 @@ class Source(abc.ABC):
           flag: the flag to name in the error.
         """
         try:
-            self.num_examples(split)
-        except ConfigError:
-            # Of a split that is there, but whose images can't be used.
-            raise
-        except (KeyError, ValueError) as error:
-            there = ", ".join(sorted(self.splits))
+            count = self.num_examples(split)
+        except KeyError as error:
+            there = ", ".join(map(printable, sorted(self.splits)))
             if (flag, split) == ("train_split", DataConfig().train_split):
                 # Perhaps nobody gave this flag.
                 raise ConfigError(
@@ -111,6 +120,8 @@ class Source(abc.ABC):
             raise refuse(
                 flag, split, f"{self.name} has the splits {there}{self.split_advice}"
             ) from error
+        if count < 1:
+            raise refuse(flag, split, f"has no image of {self.name}")
 
     @property
     def called(self) -> str:
@@ -133,7 +144,7 @@ class Source(abc.ABC):
         return digest([self.name, split, str(self.num_examples(split))])
 
     def evaluation_split(self, requested: Optional[str]) -> str:
-        """The split to evaluate on: the one requested, else validation, else test.
+        """The split to evaluate on: the one requested, else validation (or val), else test.
 
         Raises:
           ConfigError: there is no such split.
@@ -141,10 +152,11 @@ class Source(abc.ABC):
         if requested is None:
             usual = self.usual_evaluation_split
             if usual is None:
+                there = ", ".join(map(printable, sorted(self.splits)))
                 raise ConfigError(
-                    f"{self.called}: has no split validation or test to evaluate on, but "
-                    f"{', '.join(sorted(self.splits))}; {self.evaluation_advice}, or leave the "
-                    "evaluation out of the training with --mode=train."
+                    f"{self.called}: has no split validation or test to evaluate on, but {there}; "
+                    f"{self.evaluation_advice}, or leave the evaluation out of the training with "
+                    "--mode=train."
                 )
             requested = usual
         self.check_split(requested, "eval_split")

@@ -3,17 +3,25 @@
 TensorFlow Datasets is imported when one of its data sets is opened: other sources do without.
 """
 
+import hashlib
 import logging
 import os
-from typing import List
+from typing import Any, List
+
+import numpy as np
 
 from tf_simclrv2.config import ConfigError, DataConfig, refuse
+from tf_simclrv2.data.sources.preparing import foreign_entry, only_one
 from tf_simclrv2.data.sources.source import UNLABELLED, Source, digest
 from tf_simclrv2.keras2 import tf
 
 # Read when TensorFlow Datasets is imported; a user's own value wins.
 os.environ.setdefault("TFDS_LOGGING_LEVEL", "ERROR")
 _RETRIES = 4
+# What TensorFlow Datasets raises for a name, version or configuration that it does not have, and
+# for one that needs a package that is not installed.
+_UNUSABLE = (ValueError, AssertionError, ImportError, TypeError)
+_LONGEST_REASON = 200
 
 
 class UnknownDataset(LookupError):
@@ -35,24 +43,73 @@ class TfdsSource(Source):
         import tensorflow_datasets as tfds
 
         self.name = data.dataset
-        try:
-            self._builder = tfds.builder(data.dataset, data_dir=data.data_dir)
-        except (tfds.core.registered.DatasetNotFoundError, ValueError) as error:
-            raise UnknownDataset(data.dataset) from error
+        self._data_dir = None if data.data_dir is None else os.path.expanduser(data.data_dir)
+        self._builder = self._open()
         self.directory = os.fspath(self._builder.data_dir)
         features = self._builder.info.features
-        if "image" not in features:
-            raise refuse("dataset", data.dataset, "must be a data set with a feature named image")
+        named = isinstance(features, tfds.features.FeaturesDict) and "image" in features
+        image = features["image"] if named else None
+        if not isinstance(image, tfds.features.Image) or np.dtype(image.np_dtype).kind == "f":
+            raise refuse(
+                "dataset",
+                data.dataset,
+                "must be a data set with a feature named image, which is an image of integers",
+            )
         self.class_names = None
         if "label" in features and isinstance(features["label"], tfds.features.ClassLabel):
             self.class_names = list(features["label"].names)
 
+    def _open(self) -> Any:
+        """Opens TensorFlow Datasets' builder, which knows what is prepared by now."""
+        import tensorflow_datasets as tfds
+
+        try:
+            return tfds.builder(self.name, data_dir=self._data_dir)
+        except _UNUSABLE as error:
+            raise UnknownDataset(_first_line(error)) from error
+
+    def is_prepared(self) -> bool:
+        """Whether the data set is stored already, so that nothing will be written."""
+        return self._builder.data_path.exists()
+
     def prepare(self) -> None:
         """Downloads and prepares the data set, unless that was done before.
+
+        If another process prepares it at the same time, this one waits and uses what that makes.
 
         Raises:
           ConfigError: this failed.
         """
+        if self.is_prepared():
+            return
+        root = str(self._builder.data_dir)[: -len(self._builder.info.full_name)]
+        foreign = foreign_entry(root)
+        if foreign is not None:
+            raise refuse(
+                "data_dir",
+                self._data_dir or root,
+                f"{self.name} is not in it, and would be written next to {foreign}, which is not "
+                "TensorFlow Datasets' own; name an empty directory, one that it made, or, for "
+                "images of your own, --dataset=folder",
+            )
+        try:
+            with only_one(root, self.name):
+                # Another process may have prepared it meanwhile.
+                self._builder = self._open()
+                self._download()
+        except Exception as error:
+            self._builder = self._open()
+            if self.is_prepared():
+                return  # Another process was faster, where there are no locks.
+            raise ConfigError(
+                f"--dataset={self.name}: it is not in {self._builder.data_dir} and could not be "
+                f"prepared ({type(error).__name__}: {_first_line(error)}); prepare "
+                f"it on a machine with a network, with tfds build {self.name}, or, where it must "
+                "be downloaded by hand, as https://www.tensorflow.org/datasets/catalog says, and "
+                "name its place with --data_dir."
+            ) from error
+
+    def _download(self) -> None:
         import tensorflow_datasets as tfds
         from tensorflow_datasets.core.download import downloader
 
@@ -61,23 +118,26 @@ class TfdsSource(Source):
         tfds.disable_progress_bar()
         # Its ten retries would take minutes where there is no network.
         downloader.MAX_RETRIES = _RETRIES
-        try:
-            self._builder.download_and_prepare()
-        except Exception as error:
-            raise ConfigError(
-                f"--dataset={self.name}: it is not in {self._builder.data_dir} and could not be "
-                f"prepared ({type(error).__name__}: {str(error).splitlines()[0][:200]}); prepare "
-                f"it on a machine with a network, with tfds build {self.name}, or, where it must "
-                "be downloaded by hand, as https://www.tensorflow.org/datasets/catalog says, and "
-                "name its place with --data_dir."
-            ) from error
+        self._builder.download_and_prepare()
 
     @property
     def splits(self) -> List[str]:
         return list(self._builder.info.splits)
 
     def num_examples(self, split: str) -> int:
-        return self._builder.info.splits[split].num_examples
+        try:
+            return self._builder.info.splits[split].num_examples
+        except ValueError as error:  # A split or a part of one that there is not.
+            raise KeyError(split) from error
+
+    def content_key(self, split: str) -> str:
+        directory = os.path.realpath(self._builder.data_dir)
+        digest = hashlib.sha256(os.fsencode(f"{directory} {split}"))
+        for folder, _, names in sorted(os.walk(directory)):
+            for path in (os.path.join(folder, name) for name in sorted(names)):
+                status = os.stat(path)
+                digest.update(os.fsencode(f"{path} {status.st_size} {status.st_mtime_ns} "))
+        return digest.hexdigest()
 
     def fingerprint(self, split: str) -> str:
         info = self._builder.info
@@ -103,3 +163,8 @@ class TfdsSource(Source):
             }
 
         return dataset.map(select, num_parallel_calls=1)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:_LONGEST_REASON] if lines else type(error).__name__
