@@ -24,6 +24,7 @@ DATA = config.DataConfig(
     train_split="learn",
     eval_split="look",
     image_size=48,
+    class_level=1,
     holdout_fraction=0.2,
     holdout_seed=5,
     max_bad_images=0.5,
@@ -58,6 +59,7 @@ OF_DATASET = {
     "data_dir": "images",
     "train_split": "learn",
     "eval_split": "look",
+    "class_level": 1,
     "holdout_fraction": 0.2,
     "holdout_seed": 5,
 }
@@ -222,7 +224,7 @@ def test_files_of_a_run_keep_the_order_of_their_fields():
         "augmentation", "optimization", "devices",
     ]  # fmt: skip
     assert list(dataclasses.asdict(DATA)) == [
-        "dataset", "data_dir", "train_split", "eval_split", "image_size", "holdout_fraction",
-        "holdout_seed", "max_bad_images", "strict_images", "cache_dataset", "cache_path",
+        "dataset", "data_dir", "train_split", "eval_split", "image_size", "class_level",
+        "holdout_fraction", "holdout_seed", "max_bad_images", "strict_images", "cache_dataset", "cache_path",
         "eval_batch_size", "eval_steps",
     ]  # fmt: skip

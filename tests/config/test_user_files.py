@@ -34,7 +34,7 @@ def test_bytes_that_are_no_utf8_are_kept_and_may_be_latin_1(tmp_path):
 
 def test_what_is_no_text_is_refused_with_its_line(tmp_path):
     (tmp_path / "list.txt").write_bytes(b"a\nb\n\x00\x01\n")
-    with pytest.raises(ConfigError, match="--x=.*list.txt: .*line 3 .*NUL byte"):
+    with pytest.raises(ConfigError, match=r"--x=.*list\.txt: .*line 3 .*NUL byte"):
         read_lines(str(tmp_path / "list.txt"), "x")
 
 

@@ -36,14 +36,14 @@ def test_digits_are_those_of_scikit_learn():
         assert mine == theirs
 
 
-def test_a_data_set_that_can_not_be_prepared_tells_what_to_do(monkeypatch):
+def test_a_data_set_that_can_not_be_prepared_tells_what_to_do(monkeypatch, tmp_path):
     def no_network(*args, **kwargs):
         raise ConnectionError("Failed to resolve host\ndetails")
 
     source = open_source(DataConfig(dataset="digits"))
     monkeypatch.setattr(type(source._builder), "download_and_prepare", no_network)
     with pytest.raises(ConfigError) as error:
-        open_source(DataConfig(dataset="digits"))
+        open_source(DataConfig(dataset="digits", data_dir=str(tmp_path)))
     assert "tfds build digits" in str(error.value)
     assert "--data_dir" in str(error.value)
     assert "Failed to resolve host" in str(error.value)

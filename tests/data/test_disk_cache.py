@@ -102,17 +102,16 @@ def test_a_damaged_cache_is_made_anew(folder, damage, which, caplog):
 
 
 def test_a_place_that_can_not_be_written_is_refused(folder):
-    with pytest.raises(ConfigError, match="--cache_path=.*the directory .*none must exist"):
+    with pytest.raises(ConfigError, match=r"--cache_path=.*the directory .*none must exist"):
         _seen(_data(folder, cache_path=f"{folder}/none/cache_"))
 
 
 def test_a_source_of_its_own_is_told_apart_by_its_examples():
     class Table(Source):
-        name, class_names = "table", ["a", "b"]
-        splits = ["train"]
+        splits = ("train",)
 
         def __init__(self, labels):
-            self.labels = labels
+            self.name, self.class_names, self.labels = "table", ["a", "b"], labels
 
         def num_examples(self, split):
             return 2

@@ -76,5 +76,5 @@ def test_a_list_is_read_with_its_mark_line_breaks_and_home(tmp_path, monkeypatch
     listed.write_bytes(b"\xef\xbb\xbf~/2.jpg\r\n\r\n" + b"~/\xe9.jpg\r\n")
     assert find_images(str(listed)) == [f"{tmp_path}/2.jpg", f"{tmp_path}/é.jpg"]
     listed.write_bytes(b"a.jpg\n\0\0")
-    with pytest.raises(ConfigError, match="--images=.*list.txt.*line 2"):
+    with pytest.raises(ConfigError, match=r"--images=.*list\.txt.*line 2"):
         find_images(str(listed))

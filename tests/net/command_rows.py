@@ -99,6 +99,7 @@ VIEWS = [
     Row("train_split", "validation", _picture),
     Row("image_size", 16, _picture),
     Row("holdout_fraction", 0.25, _picture),
+    Row("class_level", 2, refused, becomes(None, "data_dir")),
     Row("holdout_seed", 1, _picture),
     Row("max_bad_images", 0.5, refused, becomes("max_bad_images", None), _DAMAGED),
     Row("strict_images", "true", refused, becomes(None, "strict_images"),

@@ -45,6 +45,7 @@ _DATA = [
         group="evaluation"),
     Row("eval_steps", 2, looks.split_and_count, becomes(None, ("train", 6)), IMAGES,
         group="evaluation"),
+    Row("class_level", 2, looks.refused, becomes(None, "data_dir"), IMAGES),
     Row("holdout_seed", 1, images.which, changes, _FLIPPED, group="seeds"),
     Row("max_bad_images", 0.5, looks.refused, becomes("max_bad_images", None), _DAMAGED),
     Row("strict_images", "true", looks.refused, becomes(None, "strict_images"),

@@ -187,8 +187,9 @@ def _parts(images: str) -> Iterator[str]:
 
 def _is_there(joined: str, end: str) -> bool:
     """Whether something has the name, or a directory the name of all but the glob at its end."""
-    in_directory = os.sep in end and glob.has_magic(end)
-    return os.path.lexists(joined) or (in_directory and os.path.isdir(os.path.dirname(joined)))
+    if os.sep in end and glob.has_magic(end):
+        return os.path.isdir(os.path.dirname(joined))
+    return os.path.lexists(joined)
 
 
 def _is_listed(line: Line) -> bool:

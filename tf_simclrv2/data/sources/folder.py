@@ -70,6 +70,7 @@ class FolderSource(Source):
         self.directory = place(self._root)
         self._checked: Dict[str, List[str]] = {}
         self._classes = classes
+        self._content_keys: Dict[str, str] = {}
         self.class_names = None
         self._class_depth = 0
         listing = list_images(self._root)
@@ -258,12 +259,15 @@ class FolderSource(Source):
         return f" ({reason})" if reason else ""
 
     def content_key(self, split: str) -> str:
+        if split in self._content_keys:
+            return self._content_keys[split]
         root = os.path.realpath(self._root)
         digest = hashlib.sha256(os.fsencode(f"{root} {split} {self.class_names}"))
         for file in self._decodable(split):
             status = os.stat(os.path.join(root, file))
             digest.update(os.fsencode(f"{file}\0{status.st_size} {status.st_mtime_ns} "))
-        return digest.hexdigest()
+        self._content_keys[split] = digest.hexdigest()
+        return self._content_keys[split]
 
     def index(self, split: str) -> tf.data.Dataset:
         files = self._decodable(split)
