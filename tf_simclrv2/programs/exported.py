@@ -102,7 +102,7 @@ class ExportedModel:
                 any_readable = True
                 yield paths, outputs
         for path in self.unreadable:
-            reason = why_unreadable(path)
+            reason = why_unreadable(path) if os.path.lexists(path) else None
             because = f" ({reason})" if reason else ""
             logger.error("unreadable, left out: %s%s", printable(path), because)
         if not any_readable:
