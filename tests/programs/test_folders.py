@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -51,6 +52,10 @@ CASES = {
     "an endless file": (
         lambda root: os.symlink("/dev/zero", f"{root}/train/cat/x.png"), ["--strict_images"],
         "--strict_images=True: .*x.png \\(a device\\) is corrupt"),
+    "nothing but FIFOs": (
+        lambda root: (shutil.rmtree(f"{root}/train"), [os.makedirs(f"{root}/train/{name}") or
+                      os.mkfifo(f"{root}/train/{name}/1.png") for name in "ab"]), [],
+        "--max_bad_images=0.01: 2 of the 2 files of train are corrupt"),
     "a small image": (
         lambda root: _write(f"{root}/train/cat/3.png", size=(4, 9)), [],
         "--data_dir=.*cat/3.png has 4x9 pixels, too few to crop"),

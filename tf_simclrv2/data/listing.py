@@ -59,7 +59,7 @@ def list_images(root: str) -> Listing:
       root: the directory to search; its ``~`` must be expanded.
     """
     listing = Listing(root)
-    seen: Set[Tuple[int, int]] = set()
+    seen: Set[object] = set()
     # Links wait until all directories under their own paths are listed.
     pending, links = [""], collections.deque[str]()
     while pending or links:
@@ -71,10 +71,12 @@ def list_images(root: str) -> Listing:
         except OSError as error:
             listing.left_out[f"directories that can't be read ({error.strerror})"] += 1
             continue
-        if (status.st_dev, status.st_ino) in seen:
+        # Some file systems number nothing.
+        place = (status.st_dev, status.st_ino) if status.st_ino else os.path.realpath(path)
+        if place in seen:
             listing.left_out["links to directories that are listed already"] += 1
             continue
-        seen.add((status.st_dev, status.st_ino))
+        seen.add(place)
         _list_directory(relative, entries, listing, (pending, links))
     listing.files.sort()
     listing.empty.sort()

@@ -205,7 +205,8 @@ class FolderSource(Source):
         """The files of a split that are not corrupt, which are looked for once."""
         if split not in self._checked:
             files = self._files[split]
-            shapes = shapes_of(self._root, [each for each in files if each not in self._unreadable])
+            readable = [file for file in files if file not in self._unreadable]
+            shapes = shapes_of(self._root, readable) if readable else {}
             self._judge(split, [file for file in files if file not in shapes], len(files))
             smallest = min(shapes, key=lambda file: min(shapes[file]))
             if min(shapes[smallest]) < SMALLEST_IMAGE["cifar"]:

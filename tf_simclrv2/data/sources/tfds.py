@@ -83,11 +83,12 @@ class TfdsSource(Source):
         if self.is_prepared():
             return
         root = str(self._builder.data_dir)[: -len(self._builder.info.full_name)]
-        foreign = foreign_entry(root)
+        # Where no flag names it, it is the directory that TensorFlow Datasets is set up with.
+        foreign = None if self._data_dir is None else foreign_entry(root)
         if foreign is not None:
             raise refuse(
                 "data_dir",
-                self._data_dir or root,
+                self._data_dir,
                 f"{self.name} is not in it, and would be written next to {foreign}, which is not "
                 "TensorFlow Datasets' own; name an empty directory, one that it made, or, for "
                 "images of your own, --dataset=folder",
