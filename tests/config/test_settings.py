@@ -38,17 +38,26 @@ def made(section, **fields):
 # The sentences of the refusals, word for word, and for each field a value that it refuses.
 SENTENCES = {
     "must be greater than 0": {
-        "image_size": 0, "eval_batch_size": -1, "num_proj_layers": 0, "proj_out_dim": 0,
-        "train_batch_size": 0, "train_epochs": -5, "learning_rate": 0.0, "log_every_steps": 0,
-        "checkpoint_epochs": 0.0, "keep_checkpoint_max": 0, "temperature": -0.1, "memory_size": 0,
-        "labels_per_class": 0, "distillation_temperature": 0.0, "num_images": 0, "batch_size": 0,
-        "top_k": 0, "gradient_accumulation_steps": 0,
+        "eval_batch_size": -1, "train_batch_size": 0, "train_epochs": -5, "learning_rate": 0.0,
+        "log_every_steps": 0, "checkpoint_epochs": 0.0, "keep_checkpoint_max": 0,
+        "temperature": -0.1, "memory_size": 0, "labels_per_class": 0,
+        "distillation_temperature": 0.0, "batch_size": 0, "top_k": 0,
+        "gradient_accumulation_steps": 0,
     },
     "must be 0 or greater": {
         "eval_steps": -1, "holdout_seed": -1, "color_jitter_strength": -0.5, "train_steps": -1,
         "warmup_epochs": -1.0, "weight_decay": -1e-4, "checkpoint_steps": -1, "seed": -1,
-        "virtual_devices": -1, "steps_per_execution": -1, "label_seed": -1,
+        "steps_per_execution": -1, "label_seed": -1,
     },
+    "must be between 0 and 64": {"virtual_devices": 65},
+    "must be greater than 0 and at most 100": {"num_proj_layers": 100_000},
+    "must be greater than 0 and at most 10000": {"num_images": 100_000},
+    "must be greater than 0 and at most 16384": {"image_size": 20_000},
+    "must be greater than 0 and at most 65536": {"proj_out_dim": 1_000_000_000},
+    "must be a whole number": {"seed": "x", "train_steps": 1.5, "label_seed": True},
+    "must be a number": {"temperature": "0.1", "learning_rate": [1], "momentum": False},
+    "must be true or false": {"use_blur": 1, "strict_images": "yes"},
+    "must be a text": {"train_split": 1, "data_dir": ["x"], "optimizer": {}},
     "must be 1 or greater": {"crop_aspect_max": 0.5},
     "must be -1 or greater": {"ft_proj_selector": -2},
     "must be in [0, 1)": {
@@ -84,6 +93,28 @@ def test_the_sentence_of_a_refusal(section, name, value, sentence):
     with pytest.raises(ConfigError) as error:
         made(section, **{name: value})
     assert str(error.value) == f"--{name}={value}: {sentence}."
+
+
+@pytest.mark.parametrize(
+    ("value", "sentence"),
+    [
+        ("a\0b", r"a\x00b: must not hold the character NUL"),
+        ("\ud800", r"\ud800: must be text without surrogates"),
+        ("a\nb\u2028c\x1b[31m", r"a\nb\u2028c\x1b[31m: must name a data set"),
+        ("x" * 5000, f"{'x' * 500}... (5000 characters): must name a data set"),
+    ],
+)
+def test_a_refusal_is_one_line_whatever_the_value(value, sentence, monkeypatch):
+    (field,) = (f for f in dataclasses.fields(config.DataConfig) if f.name == "dataset")
+    refuses_all = Must("name a data set", lambda name: name == "digits")
+    monkeypatch.setattr(field, "metadata", {**field.metadata, "must": refuses_all})
+    with pytest.raises(ConfigError) as error:
+        config.DataConfig(dataset=value)
+    assert str(error.value) == f"--dataset={sentence}."
+
+
+def test_file_names_that_are_no_utf_8_are_texts():
+    assert config.DataConfig(data_dir="a\udcffb").data_dir == "a\udcffb"
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,7 @@ class DemoSection(Section):
         "Seeds of the labelled subsets, separated by commas.",
         must=Must(
             "be numbers separated by commas",
-            lambda seeds: all(seed.isdigit() for seed in seeds.split(",")),
+            lambda seeds: all(seed.isdecimal() for seed in seeds.split(",")),
         ),
     )
 

@@ -38,7 +38,7 @@ class DataConfig(Section):
     image_size: Optional[int] = setting(
         None,
         "Height and width of the network's input in pixels; by default what suits the data.",
-        within="(0, inf)",
+        within="(0, 16384]",
         inherits=True,
     )
     class_level: Optional[int] = setting(

@@ -28,7 +28,7 @@ class ComputeConfig(Section):
     virtual_devices: int = setting(
         0,
         "Split the CPU into so many devices for --strategy=mirrored, to try it without GPUs.",
-        within="[0, inf)",
+        within="[0, 64]",
         may_change=True,
     )
     jit_compile: str = setting(

@@ -90,7 +90,7 @@ class ConversionConfig(Section):
     image_size: Optional[int] = setting(
         None,
         "Height and width of the images to use; by default 224, or 32 for the CIFAR stem.",
-        within="(0, inf)",
+        within="(0, 16384]",
     )
 
     def _check_combinations(self) -> None:

@@ -99,10 +99,10 @@ class ProjectionHeadConfig(Section):
         architecture=True,
     )
     num_proj_layers: int = setting(
-        3, "Layers of a nonlinear projection head.", within="(0, inf)", architecture=True
+        3, "Layers of a nonlinear projection head.", within="(0, 100]", architecture=True
     )
     proj_out_dim: int = setting(
-        128, "Dimension of the projection.", within="(0, inf)", architecture=True
+        128, "Dimension of the projection.", within="(0, 65536]", architecture=True
     )
 
     @property

@@ -24,6 +24,8 @@ from typing import (
     TypeVar,
 )
 
+from tf_simclrv2.config.words import in_one_line, shown
+
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
@@ -37,7 +39,13 @@ _REMOTE = re.compile(r"(?:^|,)\s*([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
 class ConfigError(ValueError):
-    """A setting, file or directory that a user gave can't be used; the message is for that user."""
+    """A setting, file or directory that a user gave can't be used; the message is for that user.
+
+    The message is one line: what can't be printed in one, such as a line break, is shown escaped.
+    """
+
+    def __init__(self, message: str):
+        super().__init__(in_one_line(message))
 
 
 def refuse(flag: str, value: object, allowed: str) -> ConfigError:
@@ -48,7 +56,7 @@ def refuse(flag: str, value: object, allowed: str) -> ConfigError:
       value: what was received.
       allowed: what would be accepted, as the end of a sentence.
     """
-    return ConfigError(f"--{flag}={value}: {allowed}.")
+    return ConfigError(f"--{flag}={shown(value)}: {allowed}.")
 
 
 def check_local(flag: str, path: str) -> None:
@@ -259,6 +267,39 @@ def requirements(field: "dataclasses.Field[object]") -> List[Tuple[str, Callable
     return found
 
 
+# What a field of a type must be, in words, and what it takes for that.
+_KINDS: Dict[type, Tuple[str, Tuple[type, ...]]] = {
+    bool: ("true or false", (bool,)),
+    int: ("a whole number", (int,)),
+    float: ("a number", (int, float)),
+    str: ("a text", (str,)),
+}
+
+
+def _types_of(section: "Type[Section]") -> Dict[str, Tuple[type, ...]]:
+    """The types that each field of a section may have."""
+    hints = typing.get_type_hints(section)
+    return {name: typing.get_args(hint) or (hint,) for name, hint in hints.items()}
+
+
+def _is_a(value: object, kind: type) -> bool:
+    """Whether a value is of a field's type; True and False are no numbers here."""
+    return isinstance(value, _KINDS[kind][1]) and (kind is bool or not isinstance(value, bool))
+
+
+def _can_be_passed_on(value: object) -> Optional[str]:
+    """What a text must be so that file systems and TensorFlow take it; None if it is."""
+    if isinstance(value, str):
+        try:
+            # File names that are no UTF-8 are texts with surrogates, but only with some of them.
+            value.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            return "must be text without surrogates"
+        if "\0" in value:
+            return "must not hold the character NUL"
+    return None
+
+
 def _can_be_computed_with(value: object) -> Optional[str]:
     """What a number must be so that all can compute with it; None if it is."""
     if isinstance(value, float) and not abs(value) <= _LARGEST_FLOAT:
@@ -274,18 +315,21 @@ class Section:
 
     @typing.final
     def __post_init__(self) -> None:
+        types = _types_of(type(self))
         for field in dataclasses.fields(self):
-            self._check_field(field)
+            self._check_field(field, types[field.name])
         self._check_combinations()
 
-    def _check_field(self, field: "dataclasses.Field[object]") -> None:
-        """Checks what the field's own line says of its value."""
+    def _check_field(self, field: "dataclasses.Field[object]", types: Tuple[type, ...]) -> None:
+        """Checks what the field's own line says of its value, first of all its type."""
         value, required = getattr(self, field.name), field.metadata["required"]
-        if required is not None and not value:
+        if required is not None and value in (None, ""):
             raise refuse(field.name, value, required)
-        if value is None:
+        if value is None and len(types) > 1:
             return
-        unusable = _can_be_computed_with(value)
+        if not _is_a(value, types[0]):
+            raise refuse(field.name, value, f"must be {_KINDS[types[0]][0]}")
+        unusable = _can_be_computed_with(value) or _can_be_passed_on(value)
         if unusable is not None:
             raise refuse(field.name, value, unusable)
         for words, holds in requirements(field):

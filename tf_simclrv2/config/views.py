@@ -78,7 +78,7 @@ class ViewsSection(Section):
         must=Must("end .png", lambda path: path.endswith(".png")),
         is_path=True,
     )
-    num_images: int = setting(8, "Images to draw the views of.", within="(0, inf)")
+    num_images: int = setting(8, "Images to draw the views of.", within="(0, 10000]")
     seed: int = setting(
         0,
         "Chooses images and views; a run with this seed begins with them.",

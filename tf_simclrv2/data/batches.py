@@ -5,6 +5,7 @@ import re
 from typing import Callable, Dict, Mapping, Optional
 
 from tf_simclrv2.config import AugmentationConfig, DataConfig
+from tf_simclrv2.config.memory import check_images
 from tf_simclrv2.data.images import decode, read
 from tf_simclrv2.data.sources import UNLABELLED, Source, open_source
 from tf_simclrv2.data.stream import WHOLE, Part, Stream
@@ -150,7 +151,8 @@ def evaluation_batches(
 
     Args:
       source: the data set.
-      data: image size, batch size (rounded up to a multiple of the replicas) and number of batches
+      data: image size, batch size (at most the split's images, rounded up to a multiple of the
+        replicas) and number of batches
         (of the size before rounding, so that any number of replicas sees the same images).
       split: which split.
       part: the part of each batch to make.
@@ -160,10 +162,13 @@ def evaluation_batches(
       float32 [batch]: 1 for the split's images, 0 for those that only fill the last batch up.
     """
     size = data.resolved_image_size
-    batch_size = -(-data.eval_batch_size // part.replicas) * part.replicas
     count = source.num_examples(split)
     if data.eval_steps:
         count = min(count, data.eval_steps * data.eval_batch_size)
+    # A larger batch would only be filled up.
+    wanted = max(1, min(count, data.eval_batch_size))
+    batch_size = -(-wanted // part.replicas) * part.replicas
+    check_images("eval_batch_size", data.eval_batch_size, batch_size // part.pipelines, size)
     steps = -(-count // batch_size)
 
     def transform(example, weight):

@@ -9,6 +9,7 @@ from absl import flags
 
 from tf_simclrv2.config import Config, ConfigError, Section, sections_of
 from tf_simclrv2.config.settings import requirements
+from tf_simclrv2.config.words import shown
 from tf_simclrv2.programs import flagfiles, recipes
 
 C = TypeVar("C", bound=Config)
@@ -21,6 +22,8 @@ _WITHOUT_COUNTERPART = {
     "master": "give the TPU's address as --tpu_name",
     "eval_name": "the run's result.json holds the results",
     "keep_hub_module_max": "the export command writes a module of any checkpoint that was kept",
+    "variable_schema": "leave it out: fine-tuning takes the encoder's weights, and those of as "
+    "many layers of the projection head as --ft_proj_selector says",
 }
 _DEFINERS: Dict[type, Callable[..., object]] = {
     bool: flags.DEFINE_bool,
@@ -28,6 +31,7 @@ _DEFINERS: Dict[type, Callable[..., object]] = {
     float: flags.DEFINE_float,
     str: flags.DEFINE_string,
 }
+_LONGEST_NAME = 100
 _WIDTH = 88
 _INDENT = " " * 6
 
@@ -90,24 +94,44 @@ def parse(config_class: Type[Config], arguments: Sequence[str]) -> Dict[str, obj
     flags.DEFINE_string("recipe", None, "", flag_values=values)
     try:
         written = flagfiles.expanded(arguments)
-        rest = values(["tf_simclrv2", *recipes.expanded(written)])[1:]
+        expanded = recipes.expanded(written)
+        _check_names(expanded)
+        rest = values(["tf_simclrv2", *expanded])[1:]
     except flags.UnrecognizedFlagError as error:
         instead = _WITHOUT_COUNTERPART.get(error.flagname)
         if instead is None:
-            raise ConfigError(f"{str(error).rstrip('.')}; --help lists the flags.") from error
+            raise _misread(error) from error
         raise ConfigError(
             f"--{error.flagname}: a flag of google-research/simclr without counterpart; {instead}."
         ) from error
     except flags.Error as error:
-        raise ConfigError(f"{str(error).rstrip('.')}; --help lists the flags.") from error
+        raise _misread(error) from error
+    except ValueError as error:
+        if isinstance(error, ConfigError):
+            raise
+        # A value given to --noFLAG, or a flagfile that is no text.
+        raise _misread(error) from error
     if rest:
-        raise ConfigError(f"{rest[0]}: is not a flag; flags are written --name=value.")
+        raise ConfigError(f"{shown(rest[0])}: is not a flag; flags are written --name=value.")
     given = {name: values[name].value for name in values if values[name].value is not None}
     for theirs, ours in renamed.items():
         steps = given.pop(theirs, 0)
         if steps:
             given.setdefault(ours, steps)
     return given
+
+
+def _check_names(arguments: Sequence[str]) -> None:
+    """Refuses names much longer than a flag's, to which absl would look for similar ones."""
+    for argument in arguments:
+        name = argument.partition("=")[0]
+        if name.startswith("-") and len(name) > _LONGEST_NAME:
+            raise ConfigError(f"{shown(name)}: is not a flag; --help lists the flags.")
+
+
+def _misread(error: Exception) -> ConfigError:
+    """What absl said of a command line, for the user."""
+    return ConfigError(f"{shown(error).rstrip('.')}; --help lists the flags.")
 
 
 def _of(section: Type[Section], values: Mapping[str, object]) -> Dict[str, Any]:

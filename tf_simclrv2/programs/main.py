@@ -5,10 +5,11 @@ import importlib.util
 import os
 import signal
 import sys
-from typing import Callable, Dict, NamedTuple, Optional, Sequence, Type
+from typing import Callable, Dict, NamedTuple, Optional, Sequence, Tuple, Type
 
 import tf_simclrv2
 from tf_simclrv2 import config
+from tf_simclrv2.config.words import in_one_line, shown
 from tf_simclrv2.programs import command_line, logs
 from tf_simclrv2.quiet import quiet
 from tf_simclrv2.runtime import signals
@@ -53,6 +54,8 @@ _INTERRUPTED = 128 + signal.SIGINT
 # EX_TEMPFAIL of sysexits.h: what failed may succeed if it is tried again.
 _PREEMPTED = 75
 _READER_GONE = 128 + signal.SIGPIPE
+_SMALLER = "a smaller batch, image size or network may fit"
+_NO_SPACE = "No space left on device"
 _HELP = ("--help", "-h")
 
 
@@ -80,6 +83,12 @@ def overview(called: str) -> str:
     )
 
 
+def _out_of_memory() -> Tuple[Type[BaseException], ...]:
+    """What is raised where memory is short; TensorFlow's own error only where it was loaded."""
+    tensorflow = sys.modules.get("tensorflow")
+    return (MemoryError, *([tensorflow.errors.ResourceExhaustedError] if tensorflow else []))
+
+
 def report_errors(work: Callable[[], None], continues: bool = False) -> int:
     """Does ``work``; returns the exit code, with a user's error printed as one sentence.
 
@@ -97,6 +106,12 @@ def report_errors(work: Callable[[], None], continues: bool = False) -> int:
                 name = signals.received()
     except config.ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
+        return _FAILED
+    except _out_of_memory() as error:
+        if _NO_SPACE in str(error):  # TensorFlow has one error for memory and for disks.
+            raise
+        reason = in_one_line((str(error).splitlines() or ["MemoryError"])[0])
+        print(f"error: the memory doesn't suffice; {_SMALLER} ({reason}).", file=sys.stderr)
         return _FAILED
     except KeyboardInterrupt:
         by = f" by {name}" if name in signals.PREEMPTING else ""
@@ -152,7 +167,8 @@ def main(arguments: Sequence[str], called: str = "python -m tf_simclrv2") -> int
         return 0
     if name not in COMMANDS:
         names = ", ".join(COMMANDS)
-        print(f"error: {name}: the command must be one of {names}.", file=sys.stderr)
+        error = config.ConfigError(f"{shown(name)}: the command must be one of {names}.")
+        print(f"error: {error}", file=sys.stderr)
         return _FAILED
     return run_command(name, flags, f"{called} {name}")
 

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from tf_simclrv2.config import ViewsConfig
+from tf_simclrv2.config.memory import check_images
 from tf_simclrv2.data.batches import Views, batches
 from tf_simclrv2.data.images import decode, read
 from tf_simclrv2.data.sources import open_source
@@ -40,6 +41,8 @@ def run(values: Mapping[str, object]) -> None:
     wanted, size = config.views, config.data.resolved_image_size
     output = os.path.expanduser(wanted.output)
     check_output(output)
+    # Each image has two views next to it, and they are copied into the picture.
+    check_images("num_images", wanted.num_images, 6 * wanted.num_images, max(size, _SHOWN_SIZE), 1)
     source = open_source(config.data)
     source.check_split(config.data.train_split, "train_split")
     stream = Stream(source, config.data.train_split, wanted.seed, data=config.data)

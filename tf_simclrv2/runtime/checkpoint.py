@@ -5,7 +5,8 @@ import dataclasses
 import os
 from typing import Callable, Iterator, Optional, Sequence
 
-from tf_simclrv2.config import ConfigError, refuse
+from tf_simclrv2.config import ConfigError, ProjectionHeadConfig, refuse
+from tf_simclrv2.config.memory import check_weights
 from tf_simclrv2.keras2 import READ_ERRORS, tf
 from tf_simclrv2.learners.steps import STEPS
 from tf_simclrv2.networks.network import Network
@@ -69,9 +70,11 @@ class Checkpoint:
           use_ema_weights: take the weights of the memory network, see :meth:`check_memory`.
 
         Raises:
-          ConfigError: the checkpoint doesn't fit.
+          ConfigError: the checkpoint doesn't fit the network, or the network the memory.
         """
         config, names = self.run.config, self.run.class_names
+        head = getattr(config, "projection_head", ProjectionHeadConfig("none"))
+        check_weights(config.network, head)
         step = STEPS[self.run.step_of_method]
         network = step.declare_network(config, None if names is None else len(names))
         # Variables that don't exist yet take their values one by one when they are created; those

@@ -27,6 +27,7 @@ class Devices:
       strategy: what computes.
       num_replicas: replicas that share a batch.
       has_workers: whether this process is one of several that compute together.
+      num_pipelines: machines, each of which reads its share of a batch, at most.
       is_chief: whether this process is the one that writes the run directory.
       has_accelerator: whether GPUs or TPUs compute.
       compiles: whether steps are compiled with XLA.
@@ -47,6 +48,7 @@ class Devices:
         self.has_workers = isinstance(self.strategy, tf.distribute.MultiWorkerMirroredStrategy)
         self.is_chief = not self.has_workers or _leads(self.strategy.cluster_resolver)
         self._is_tpu = isinstance(self.strategy, tf.distribute.TPUStrategy)
+        self.num_pipelines: int = self.num_replicas if self.has_workers or self._is_tpu else 1
         self.has_accelerator = self._is_tpu or bool(tf.config.list_physical_devices("GPU"))
         self.compiles = self._compiles(config.jit_compile)
         self.steps_per_execution = TPU_STEPS_PER_EXECUTION if self._is_tpu else 1

@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
+import math
 import os
 from typing import Any, Dict, List, Mapping, Optional, Type, TypeVar, Union
 
 from tf_simclrv2.config import Config, ConfigError, TrainingConfig, refuse, sections_of
+from tf_simclrv2.config.words import shown
 from tf_simclrv2.learners.steps import STEPS
 from tf_simclrv2.runtime.files import write_whole
 
@@ -27,6 +29,8 @@ def config_from_dict(config_class: Type[C], content: Mapping[str, Dict[str, Any]
       ConfigError: there is no such section, field or value.
     """
     sections = sections_of(config_class)
+    for name, values in content.items():
+        _check(values, isinstance(values, dict), f"config.{name}", "an object with settings")
     unknown = content.keys() - sections
     for name, section in sections.items():
         known = {field.name for field in dataclasses.fields(section)}
@@ -118,22 +122,41 @@ class RunSettings:
                 content = json.load(file)
             config_class, sections = STEPS[content["step"]].config, content["config"]
             names = content["class_names"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        # RecursionError is what brackets in brackets end in.
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise ConfigError(
                 f"{path}: it must be a run's readable config.json ({type(error).__name__}: "
-                f"{error})."
+                f"{shown(error)})."
             ) from error
+        known, converted = content.get("class_names_known", True), content.get("converted")
+        origin = "null or an object with google_checkpoint and kernel_scale"
         try:
+            _check(sections, isinstance(sections, dict), "config", "an object with sections")
+            _check(names, names is None or _are_texts(names), "class_names", "null or texts")
+            _check(known, isinstance(known, bool), "class_names_known", "true or false")
+            _check(converted, converted is None or _is_origin(converted), "converted", origin)
             config = config_from_dict(config_class, sections)
         except ConfigError as error:
             raise ConfigError(f"{path}: {str(error).rstrip('.')}.") from error
-        return cls(
-            content["step"],
-            config,
-            names,
-            content.get("class_names_known", True),
-            content.get("converted"),
-        )
+        return cls(content["step"], config, names, known, converted)
+
+
+def _check(value: object, good: bool, name: str, allowed: str) -> None:
+    """Raises ConfigError, which says what is ``allowed``, about a value of config.json."""
+    if not good:
+        raise ConfigError(f"{name} must be {allowed}, not {shown(json.dumps(value))}")
+
+
+def _are_texts(names: object) -> bool:
+    return isinstance(names, list) and bool(names) and all(isinstance(n, str) for n in names)
+
+
+def _is_origin(converted: object) -> bool:
+    """Whether it is what the conversion writes, see interop/checkpoints.py."""
+    if not isinstance(converted, dict) or not isinstance(converted.get("google_checkpoint"), str):
+        return False
+    scale = converted.get("kernel_scale")
+    return isinstance(scale, (int, float)) and 0 < scale < math.inf
 
 
 def _differences(before: TrainingConfig, now: TrainingConfig) -> List[str]:

@@ -4,9 +4,11 @@ import contextlib
 import functools
 import json
 import os
-from typing import List, Tuple
+import re
+from typing import Any, Dict, List, Tuple
 
 from tf_simclrv2.config import ComputeConfig, ConfigError, refuse
+from tf_simclrv2.config.words import shown
 from tf_simclrv2.keras2 import keras, tf
 
 
@@ -61,17 +63,69 @@ def _resolve(devices: ComputeConfig) -> str:
 def _num_workers() -> int:
     """Workers that TF_CONFIG or Slurm name; 1 without either."""
     if "TF_CONFIG" in os.environ:
-        try:
-            cluster = json.loads(os.environ["TF_CONFIG"])["cluster"]
-            # A chief is a worker too, the one that writes.
-            return len(cluster.get("chief", [])) + len(cluster["worker"])
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ConfigError(
-                f"TF_CONFIG={os.environ['TF_CONFIG']}: must be JSON with cluster.worker, a list of "
-                "host:port, and task."
-            ) from error
+        return len(_tasks(_tf_config()))
     # Only tasks that srun started are in a step; a batch script is a process of the allocation.
-    return int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))
+    return _number_of_slurm("SLURM_STEP_NUM_TASKS", 1)
+
+
+# Any, since JSON has no types; what is used of it is checked.
+def _tf_config() -> Dict[str, Any]:
+    """TF_CONFIG, which names the addresses of all workers and says which of them this is.
+
+    Raises:
+      ConfigError: it names no workers.
+    """
+    text = os.environ["TF_CONFIG"]
+    allowed = "must be JSON with cluster.worker, a list of host:port, and task"
+    try:
+        content = json.loads(text)
+        cluster = content["cluster"]
+        addresses = [address for kind in {*cluster, "worker"} for address in cluster[kind]]
+        # A chief is a worker too, the one that writes.
+        named = [address for kind in ("chief", "worker") for address in cluster.get(kind, [])]
+        well_formed = all(re.fullmatch(r"\S+:[0-9]{1,5}", address) for address in addresses)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ConfigError(f"TF_CONFIG={shown(text)}: {allowed}.") from error
+    if not named or not well_formed or len({*addresses}) < len(addresses):
+        raise ConfigError(f"TF_CONFIG={shown(text)}: {allowed}; each address may stand there once.")
+    return content
+
+
+def _tasks(tf_config: Dict[str, Any]) -> List[Tuple[str, int]]:
+    """The tasks that train: their types and their numbers."""
+    cluster = tf_config["cluster"]
+    return [
+        (kind, index) for kind in ("chief", "worker") for index in range(len(cluster.get(kind, [])))
+    ]
+
+
+def _check_task(tf_config: Dict[str, Any]) -> None:
+    """Refuses a TF_CONFIG by which this process is none of the workers.
+
+    Raises:
+      ConfigError: it is none.
+    """
+    task, tasks = tf_config.get("task"), _tasks(tf_config)
+    own = (task.get("type"), task.get("index")) if isinstance(task, dict) else task
+    # An index may be a text, as TensorFlow takes it too.
+    if own not in tasks and own not in [(kind, str(index)) for kind, index in tasks]:
+        kinds = " or ".join(dict.fromkeys(kind for kind, _ in tasks))
+        raise ConfigError(
+            f"TF_CONFIG={shown(os.environ['TF_CONFIG'])}: task must have the type {kinds} and the "
+            f"index of one in cluster, of which there are {len(tasks)}, counted from 0."
+        )
+
+
+def _number_of_slurm(name: str, default: int) -> int:
+    """A variable of Slurm's that must be a number.
+
+    Raises:
+      ConfigError: it is none.
+    """
+    text = os.environ.get(name, str(default))
+    if not re.fullmatch("[0-9]{1,6}", text):
+        raise ConfigError(f"{name}={shown(text)}: must be a whole number, as srun sets it.")
+    return int(text)
 
 
 def _local_devices(devices: ComputeConfig) -> List[str]:
@@ -104,17 +158,24 @@ def _multi_worker() -> tf.distribute.Strategy:
             "multi_worker",
             "TF_CONFIG must name the workers, or srun must start two tasks or more",
         )
-    resolver = None if "TF_CONFIG" in os.environ else _slurm_cluster()
+    if "TF_CONFIG" in os.environ:
+        _check_task(_tf_config())
+        resolver = None
+    else:
+        resolver = _slurm_cluster()
     return tf.distribute.MultiWorkerMirroredStrategy(resolver)
 
 
 def _slurm_cluster() -> tf.distribute.cluster_resolver.ClusterResolver:
     """The workers that srun started, and which of them this process is."""
+    rank, count = _number_of_slurm("SLURM_PROCID", 0), _num_workers()
+    if rank >= count:
+        raise ConfigError(f"SLURM_PROCID={rank}: must be less than SLURM_STEP_NUM_TASKS={count}.")
     try:
         # It would look for GPUs with nvidia-smi, and fail without. Told of one for each task it
         # only finds the addresses.
         slurm = tf.distribute.cluster_resolver.SlurmClusterResolver(
-            gpus_per_node=_num_workers(), gpus_per_task=1, auto_set_gpu=False
+            gpus_per_node=count, gpus_per_task=1, auto_set_gpu=False
         )
         cluster = slurm.cluster_spec()
     except (RuntimeError, ValueError) as error:
@@ -147,6 +208,6 @@ def _tpu(devices: ComputeConfig) -> tf.distribute.Strategy:
         raise refuse(
             "tpu_name",
             devices.tpu_name,
-            f"no TPU answers ({type(error).__name__}: {str(error).splitlines()[0][:200]})",
+            f"no TPU answers ({type(error).__name__}: {str(error).partition(chr(10))[0][:200]})",
         ) from error
     return tf.distribute.TPUStrategy(resolver)

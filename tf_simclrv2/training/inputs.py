@@ -14,6 +14,7 @@ from tf_simclrv2.config import (
     UnlabelledConfig,
     place,
 )
+from tf_simclrv2.config.memory import check_images, check_training
 from tf_simclrv2.data.sources import Source, open_source, open_unlabelled
 from tf_simclrv2.optimization.optimizers import check_optimizer
 from tf_simclrv2.runtime.devices import Devices
@@ -30,11 +31,13 @@ def open_devices(config: TrainingConfig) -> Devices:
     Must be called before anything is computed.
 
     Raises:
-      ConfigError: the devices don't exist, or can't share the batch.
+      ConfigError: the devices don't exist, or can't share the batch, or what they compute can't fit
+        into memory.
     """
     devices = Devices.open(config.devices)
     batch_size = config.optimization.train_batch_size
     devices.check_batch(batch_size, config.optimization.gradient_accumulation_steps)
+    check_training(config, devices.num_pipelines, on_cpu=not devices.has_accelerator)
     if devices.is_chief:
         logger.info(f"{devices.describe(batch_size)}; views: {config.augmentation.words}")
     return devices
@@ -70,16 +73,17 @@ def open_data(config: C) -> Tuple[Source, C]:
       The data, and the config with image size, stem and evaluation split decided.
 
     Raises:
-      ConfigError: the optimizer, data set or split doesn't exist, or images are too small for the
-        network.
+      ConfigError: the optimizer, data set or split doesn't exist, images are too small for the
+        network, or a batch to evaluate can't fit into memory.
     """
     check_optimizer(config.optimization, config.devices.mixed_precision)
     source = open_source(config.data)
     source.check_split(config.data.train_split, "train_split")
-    eval_split = config.data.eval_split
+    eval_split, size = config.data.eval_split, config.data.resolved_image_size
     if config.run.mode != "train" and source.num_classes:
         eval_split = source.evaluation_split(eval_split)
-    size = config.data.resolved_image_size
+        at_once = min(config.data.eval_batch_size, source.num_examples(eval_split))
+        check_images("eval_batch_size", config.data.eval_batch_size, at_once, size)
     return source, dataclasses.replace(
         config,
         data=dataclasses.replace(config.data, image_size=size, eval_split=eval_split),
