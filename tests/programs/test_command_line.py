@@ -61,7 +61,7 @@ THEIR_PRETRAINING_ON_TPUS = shlex.split("""
   --data_dir=data --model_dir=run
   --use_tpu=True --tpu_name=local --train_summary_steps=0
 """)
-# All that their run.py defines.
+# All that their run.py defines, and what their README gives to fine-tuning besides.
 THEIR_FLAGS = shlex.split("""
   learning_rate learning_rate_scaling warmup_epochs weight_decay batch_norm_decay train_batch_size
   train_split train_epochs train_steps eval_steps eval_batch_size checkpoint_epochs checkpoint_steps
@@ -70,6 +70,7 @@ THEIR_FLAGS = shlex.split("""
   gcp_project optimizer momentum eval_name keep_checkpoint_max keep_hub_module_max temperature
   hidden_norm proj_head_mode proj_out_dim num_proj_layers ft_proj_selector global_bn
   width_multiplier resnet_depth sk_ratio se_ratio image_size color_jitter_strength use_blur
+  variable_schema
 """)
 
 
@@ -85,7 +86,7 @@ def test_their_command_line_for_tpus_carries_over():
 def test_each_of_their_flags_is_ours_or_told_what_to_do_instead():
     ours = {*command_line.define_flags(PretrainConfig), *command_line.define_flags(FinetuneConfig)}
     others = [name for name in THEIR_FLAGS if name not in ours]
-    assert others == ["train_mode", "master", "eval_name", "keep_hub_module_max"]
+    assert others == ["train_mode", "master", "eval_name", "keep_hub_module_max", "variable_schema"]
     for name in others:
         with pytest.raises(ConfigError, match=f"^--{name}: .* without counterpart; .") as error:
             command_line.parse(PretrainConfig, [f"--{name}=1"])
@@ -132,6 +133,9 @@ def test_later_flags_override_flagfiles(tmp_path):
         (["--optimizer=sgd"], ["optimizer", "sgd", "lars|momentum|adam"]),
         (["resnet"], ["resnet", "--name=value"]),
         (["--flagfile=missing.txt"], ["missing.txt"]),
+        (["--temperature=a\nb"], ["temperature", r"a\nb"]),
+        (["--nouse_blur=1"], ["--nouse_blur=1", "argument"]),
+        (["--" + "x" * 10_000], ["(10002 characters)"]),
     ],
 )
 def test_what_is_no_flag_or_no_value_is_refused(arguments, words):

@@ -31,6 +31,56 @@ def test_devices_that_are_not_there_are_refused(devices, environment, words, mon
     assert all(word in str(error.value) for word in words)
 
 
+WORKERS = {"worker": ["localhost:1", "localhost:2"]}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"cluster": WORKERS}, ["the type worker", "there are 2"]),
+        ({"cluster": WORKERS, "task": {"type": "worker", "index": 99}}, ["the type worker"]),
+        ({"cluster": WORKERS, "task": {"type": "x", "index": 0}}, ["the type worker"]),
+        ({"cluster": WORKERS, "task": {"type": "worker", "index": "one"}}, ["the type worker"]),
+        ({"cluster": WORKERS, "task": [1]}, ["the type worker"]),
+        ({"cluster": {"chief": ["h:1"], **WORKERS}, "task": None}, ["chief or worker"]),
+        ({"cluster": {"worker": ["no port", "x"]}}, ["list of host:port"]),
+        ({"cluster": {"worker": ["h:1", "h:1"]}}, ["each address may stand there once"]),
+        ({"cluster": {"worker": "h:1"}}, ["list of host:port"]),
+        ({"cluster": {"worker": [{}, 5]}}, ["list of host:port"]),
+        ({"cluster": {"worker": []}}, ["list of host:port"]),
+        ([], ["list of host:port"]),
+    ],
+)
+def test_a_cluster_without_this_worker_is_refused(content, words, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", json.dumps(content))
+    with pytest.raises(ConfigError) as error:
+        strategies.open_strategy(DevicesConfig(strategy="multi_worker"))
+    assert str(error.value).startswith(f"TF_CONFIG={json.dumps(content)}: ")
+    assert all(word in str(error.value) for word in words), str(error.value)
+
+
+def test_an_index_may_be_a_text(monkeypatch):
+    task = {"type": "worker", "index": "1"}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": WORKERS, "task": task}))
+    strategies._check_task(strategies._tf_config())
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"SLURM_STEP_NUM_TASKS": "x"}, "SLURM_STEP_NUM_TASKS=x: must be a whole number"),
+        ({"SLURM_PROCID": "-1"}, "SLURM_PROCID=-1: must be a whole number"),
+        ({"SLURM_PROCID": "4"}, "SLURM_PROCID=4: must be less than SLURM_STEP_NUM_TASKS=4"),
+        ({"SLURM_STEP_NODELIST": "n["}, "Slurm's variables don't fit"),
+        ({"SLURM_STEP_TASKS_PER_NODE": ""}, "Slurm's variables don't fit"),
+    ],
+)
+def test_nonsense_of_slurm_is_refused(variables, words, srun):
+    srun(0, **variables)
+    with pytest.raises(ConfigError, match=words):
+        strategies.open_strategy(DevicesConfig())
+
+
 @pytest.fixture
 def srun(monkeypatch):
     """Sets the variables of the given task of four on two machines without GPUs."""
