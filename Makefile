@@ -19,7 +19,7 @@ RUN = $(VENV)/bin/python
 JOBS ?= 2
 PYTEST = $(RUN) -m pytest --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder
 
-.PHONY: setup setup-newer demo test test-slow test-newer notebooks lint package
+.PHONY: setup setup-newer demo test test-slow test-newer chaos notebooks lint package
 
 setup: $(VENV)/ready
 
@@ -39,12 +39,16 @@ demo: setup
 	$(RUN) -m tf_simclrv2.programs.demo
 
 test: setup
-	$(PYTEST) -m "not slow" $(PYTEST_FLAGS)
+	$(PYTEST) -m "not slow and not chaos" $(PYTEST_FLAGS)
 
 # One after the other: many use all cores, and the other workers of a cluster give up on one that gets
 # no processor time for ten seconds.
 test-slow: setup
 	$(RUN) -m pytest -m slow $(PYTEST_FLAGS)
+
+# Faults from outside, for 20 minutes: kills, signals, damage, hostile flags and images.
+chaos: setup
+	$(PYTEST) -m chaos tests/chaos $(PYTEST_FLAGS)
 
 # The quick tests on TensorFlow 2.21.
 test-newer: setup-newer

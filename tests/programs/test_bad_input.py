@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 from tests.conftest import DIGITS_VIEWS, FEW_STEPS, TINY
+from tf_simclrv2.config import ConfigError
+from tf_simclrv2.runtime.settings import RunSettings
 
 
 def _snapshot(*roots):
@@ -63,6 +65,21 @@ CASES = {
                  ["--train_batch_size=0", "greater than 0"]),
     "batch without negatives": (["pretrain", "--train_batch_size=1", NEW],
                                 ["--train_batch_size=1", "at least 2"]),
+    "more projection layers than any head": (["pretrain", "--num_proj_layers=100000", NEW],
+                                           ["--num_proj_layers=100000", "at most 100"]),
+    "a memory beyond all machines": (
+        ["pretrain", "--use_memory", "--memory_size=4294967295", NEW],
+        ["--memory_size=4294967295", "GiB of memory, but this machine has"]),
+    "a batch beyond all machines": (
+        ["finetune", "--from_scratch", "--train_batch_size=4294967295", NEW],
+        ["--train_batch_size=4294967295", "GiB of memory"]),
+    "more devices than there are": (["pretrain", "--virtual_devices=1000", NEW],
+                                    ["--virtual_devices=1000", "between 0 and 64"]),
+    "a picture beyond all machines": (
+        ["views", "--image_size=16384", "--num_images=10000", "--output={tmp}/new.png"],
+        ["--num_images=10000", "GiB of memory"]),
+    "a flag of the authors": (["finetune", "--variable_schema=x", NEW],
+                              ["--variable_schema", "leave it out"]),
     "batch beyond the data": (["pretrain", "--train_batch_size=2000", NEW],
                               ["--train_batch_size=2000", "at most 1437"]),
     "negative temperature": (["pretrain", "--temperature=-0.1", NEW],
@@ -147,7 +164,7 @@ def test_weights_that_do_not_fit_their_config_are_refused(refused, method, tmp_p
     assert "doesn't fit" in sentence
 
 
-@pytest.mark.parametrize("fault", ["section", "field", "value"])
+@pytest.mark.parametrize("fault", ["section", "field", "value", "type", "no section", "number"])
 def test_a_config_with_what_is_no_setting_is_refused_by_name(fault, refused, method, tmp_path):
     shutil.copytree(method["pretrained"], tmp_path / "broken")
     path = tmp_path / "broken" / "config.json"
@@ -156,12 +173,38 @@ def test_a_config_with_what_is_no_setting_is_refused_by_name(fault, refused, met
         "section": ({"datum": {}}, "no setting datum"),
         "field": ({"data": {"pixels": 8}}, "no setting data.pixels"),
         "value": ({"data": {"image_size": -8}}, "--image_size=-8: must be"),
+        "type": ({"data": {"image_size": "8"}}, "--image_size=8: must be a whole number"),
+        "no section": ({"data": [8]}, "config.data must be an object with settings, not [8]"),
+        "number": ({"network": {"sk_ratio": float("nan")}}, "--sk_ratio=nan: must be a number"),
     }[fault]
     content["config"].update(extra)
     path.write_text(json.dumps(content))
     sentence = refused("evaluate", "--model_dir={tmp}/broken")
     assert sentence.startswith(f"error: {path}: ")
     assert word in sentence
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "word"),
+    [
+        ("class_names", ["0", 1], "class_names must be null or texts"),
+        ("class_names", [], "class_names must be null or texts"),
+        ("class_names", ["\ud800"], "class_names must be null or texts"),
+        ("class_names_known", "yes", "class_names_known must be true or false"),
+        ("converted", {"google_checkpoint": "x"}, "converted must be null or an object with"),
+        ("config", None, "config must be an object with sections, not null"),
+        ("step", ["pretrain"], "must be a run's readable config.json"),
+    ],
+)
+def test_a_config_of_other_types_is_refused_by_name(key, value, word, tmp_path):
+    path = tmp_path / "config.json"
+    content = {"step": "pretrain", "config": {"run": {"model_dir": "x"}}, "class_names": None}
+    path.write_text(json.dumps(content))
+    assert RunSettings.read(str(path)).class_names is None
+    path.write_text(json.dumps({**content, key: value}))
+    with pytest.raises(ConfigError) as error:
+        RunSettings.read(str(path))
+    assert str(error.value).startswith(f"{path}: ") and word in str(error.value)
 
 
 @pytest.mark.parametrize("place", ["{tmp}/file/new", "/proc/new"])

@@ -148,7 +148,11 @@ def _check(value: object, good: bool, name: str, allowed: str) -> None:
 
 
 def _are_texts(names: object) -> bool:
-    return isinstance(names, list) and bool(names) and all(isinstance(n, str) for n in names)
+    try:
+        # Also not with surrogates, which no file can hold.
+        return isinstance(names, list) and bool(names) and bool("".join(names).encode())
+    except (TypeError, UnicodeEncodeError):
+        return False
 
 
 def _is_origin(converted: object) -> bool:
