@@ -46,7 +46,7 @@ test: setup
 test-slow: setup
 	$(RUN) -m pytest -m slow $(PYTEST_FLAGS)
 
-# Faults from outside, for 20 minutes: kills, signals, damage, hostile flags and images.
+# Faults from outside: kills, signals, damage, hostile flags and images. Takes long.
 chaos: setup
 	$(PYTEST) -m chaos tests/chaos $(PYTEST_FLAGS)
 
