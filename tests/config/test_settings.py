@@ -8,7 +8,8 @@ import pytest
 
 from tf_simclrv2 import config
 from tf_simclrv2.config import ConfigError, Must, Section, setting, setting_of
-from tf_simclrv2.config.settings import Interval, requirements
+from tf_simclrv2.config.intervals import Interval
+from tf_simclrv2.config.settings import requirements
 from tf_simclrv2.programs import command_line
 from tf_simclrv2.programs.main import COMMANDS
 
