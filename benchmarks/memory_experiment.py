@@ -72,7 +72,7 @@ def probes(directory: str) -> Tuple[float, float]:
     """
     from tf_simclrv2.data.batches import evaluation_batches
     from tf_simclrv2.data.sources import open_source
-    from tf_simclrv2.evaluation import class_means, logistic
+    from tf_simclrv2.evaluation import EVALUATORS
     from tf_simclrv2.evaluation.features import features
     from tf_simclrv2.runtime.checkpoint import load_run
     from tf_simclrv2.runtime.run_directory import RunDirectory
@@ -88,8 +88,8 @@ def probes(directory: str) -> Tuple[float, float]:
         ]
 
     results = [
-        logistic.run(*splits("proj_head_input")),
-        class_means.run(*splits("proj_layer_1"), num_labels=_NUM_LABELS),
+        EVALUATORS["logistic"].run(*splits("proj_head_input")),
+        EVALUATORS["class_means"].run(*splits("proj_layer_1"), num_labels=_NUM_LABELS),
     ]
     linear, few_labels = (100 * result["top_1_accuracy"] for result in results)
     return linear, few_labels

@@ -12,6 +12,8 @@ from .config import (
 from .data.batches import contrastive_batches
 from .data.sources import open_source
 from .data.two_views import two_views
+from .evaluation import EVALUATORS
+from .evaluation.features import features
 from .learners.classifier import Classifier
 from .learners.distiller import Distiller
 from .learners.learner import Learner
@@ -31,6 +33,7 @@ from .runtime.run_directory import RunDirectory
 __version__: str
 
 __all__ = [
+    "EVALUATORS",
     "LARS",
     "AugmentationConfig",
     "Classifier",
@@ -56,6 +59,7 @@ __all__ = [
     "WarmupCosine",
     "contrastive_batches",
     "distillation_loss",
+    "features",
     "load_run",
     "nt_xent",
     "nt_xent_with_memory",

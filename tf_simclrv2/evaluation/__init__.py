@@ -11,11 +11,10 @@ A new evaluator is a new file and a row of ``EVALUATORS``.
 """
 
 import importlib
-from typing import Callable, Dict, NamedTuple, Tuple
+from typing import Callable, Dict, NamedTuple
 
 CLASSIFIER = "classifier"
 FEATURES = "features"
-LABELS = "labels"
 
 
 class Evaluator(NamedTuple):
@@ -24,12 +23,12 @@ class Evaluator(NamedTuple):
     Attributes:
       module: the name of its module, which is imported at the first use: scikit-learn takes a
         while to load.
-      needs: what it must be given: a network with a classifier head, features of a training and a
-        test split, and the labels of the images.
+      needs: what it is called with besides labels: ``CLASSIFIER``, a network with a classifier
+        head, or ``FEATURES``, those of a training and a test split.
     """
 
     module: str
-    needs: Tuple[str, ...]
+    needs: str
 
     @property
     def run(self) -> Callable[..., Dict[str, float]]:
@@ -38,9 +37,9 @@ class Evaluator(NamedTuple):
 
 
 EVALUATORS = {
-    "classifier": Evaluator("classifier", needs=(CLASSIFIER, LABELS)),
-    "knn": Evaluator("knn", needs=(FEATURES, LABELS)),
-    "ridge": Evaluator("ridge", needs=(FEATURES, LABELS)),
-    "logistic": Evaluator("logistic", needs=(FEATURES, LABELS)),
-    "class_means": Evaluator("class_means", needs=(FEATURES, LABELS)),
+    "classifier": Evaluator("classifier", needs=CLASSIFIER),
+    "knn": Evaluator("knn", needs=FEATURES),
+    "ridge": Evaluator("ridge", needs=FEATURES),
+    "logistic": Evaluator("logistic", needs=FEATURES),
+    "class_means": Evaluator("class_means", needs=FEATURES),
 }

@@ -9,7 +9,7 @@ from tf_simclrv2.config import ConfigError, DataConfig, place, refuse
 from tf_simclrv2.data.batches import bad_label, evaluation_batches
 from tf_simclrv2.data.sources import Source
 from tf_simclrv2.data.stream import Part
-from tf_simclrv2.evaluation import classifier
+from tf_simclrv2.evaluation import EVALUATORS
 from tf_simclrv2.keras2 import keras, tf
 from tf_simclrv2.learners.learner import Learner
 from tf_simclrv2.networks.network import Network
@@ -266,7 +266,8 @@ def evaluate(
     batches = devices.distribute(lambda part: evaluation_batches(source, data, split, part))
     labels = labels_checked(source, "eval_split", split)
     with workers_watched(run, devices), labels:
-        metrics = classifier.run(network, batches, devices.strategy, devices.compiles)
+        evaluator = EVALUATORS["classifier"]
+        metrics = evaluator.run(network, batches, devices.strategy, devices.compiles)
     check_finite_result(run, metrics, source.num_classes)
     result = {
         **metrics,

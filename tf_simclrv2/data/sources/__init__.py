@@ -1,28 +1,19 @@
 """Where images come from: one file for each kind of source, and a row in ``SOURCES``."""
 
 import dataclasses
-import os
 from typing import Callable, Dict, List, Optional
 
 from tf_simclrv2.config import DataConfig, refuse
-from tf_simclrv2.config.user_files import printable
-from tf_simclrv2.data.listing import find_image
 from tf_simclrv2.data.sources.digits import DigitsSource
 from tf_simclrv2.data.sources.folder import FolderSource
 from tf_simclrv2.data.sources.source import SHUFFLE_BUFFER, UNLABELLED, Source
 from tf_simclrv2.data.sources.tfds import TfdsSource, UnknownDataset
 
-DEFAULT_DATASET = DataConfig.dataset
 # What --dataset calls a source. All other names are those of TensorFlow Datasets.
 SOURCES: Dict[str, Callable[[DataConfig], Source]] = {
     "digits": DigitsSource,
     "folder": FolderSource,
 }
-
-
-def _check_directory(data: DataConfig) -> None:
-    if data.data_dir is not None and not os.path.isdir(os.path.expanduser(data.data_dir)):
-        raise refuse("data_dir", data.data_dir, "must be an existing directory")
 
 
 def open_source(data: DataConfig, prepare: bool = True) -> Source:
@@ -35,7 +26,6 @@ def open_source(data: DataConfig, prepare: bool = True) -> Source:
     Raises:
       ConfigError: there is no such data set, or it can't be used.
     """
-    _check_directory(data)
     try:
         source = SOURCES.get(data.dataset, TfdsSource)(data)
     except UnknownDataset as error:
@@ -48,8 +38,6 @@ def open_source(data: DataConfig, prepare: bool = True) -> Source:
             f"(https://www.tensorflow.org/datasets/catalog){reason}",
         ) from error
     if prepare:
-        if data.data_dir is not None and isinstance(source, TfdsSource):
-            _check_no_images(data.data_dir, source)
         source.prepare()
     return source
 
@@ -66,25 +54,9 @@ def open_other(data: DataConfig, class_names: Optional[List[str]]) -> Source:
     Raises:
       ConfigError: there is no such data set, or it can't be used.
     """
-    _check_directory(data)
     if SOURCES.get(data.dataset) is FolderSource:
         return FolderSource(data, classes=class_names)
     return open_source(data)
-
-
-def _check_no_images(data_dir: str, source: TfdsSource) -> None:
-    """Refuses a directory of images, which someone gave without ``--dataset=folder``."""
-    # Others may be stored next to images, but the digits need no directory.
-    if source.is_prepared() and source.name != DEFAULT_DATASET:
-        return
-    image = find_image(os.path.expanduser(data_dir))
-    if image is not None:
-        raise refuse(
-            "data_dir",
-            data_dir,
-            f"holds images, such as {printable(image)}, which --dataset={source.name} does not "
-            "read; give --dataset=folder to use them",
-        )
 
 
 def open_unlabelled(directory: str, data: DataConfig) -> Source:

@@ -23,6 +23,9 @@ class DigitsSource(TfdsSource):
       data: where to store them.
     """
 
+    # They need no directory: one that holds images was given to be used.
+    may_lie_next_to_images = False
+
     def __init__(self, data: DataConfig):
         _register()
         super().__init__(data)

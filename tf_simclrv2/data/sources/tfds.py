@@ -11,6 +11,8 @@ from typing import Any, List
 import numpy as np
 
 from tf_simclrv2.config import ConfigError, DataConfig, refuse
+from tf_simclrv2.config.user_files import printable
+from tf_simclrv2.data.listing import find_image
 from tf_simclrv2.data.sources.preparing import foreign_entry, only_one
 from tf_simclrv2.data.sources.source import UNLABELLED, Source, digest
 from tf_simclrv2.keras2 import tf
@@ -36,14 +38,19 @@ class TfdsSource(Source):
 
     Raises:
       UnknownDataset: there is no such data set.
-      ConfigError: the data set has no images.
+      ConfigError: the data set has no images, or there is no such directory.
     """
+
+    # Whether it may be stored in a directory that also holds image files.
+    may_lie_next_to_images = True
 
     def __init__(self, data: DataConfig):
         import tensorflow_datasets as tfds
 
         self.name = data.dataset
         self._data_dir = None if data.data_dir is None else os.path.expanduser(data.data_dir)
+        if self._data_dir is not None and not os.path.isdir(self._data_dir):
+            raise refuse("data_dir", data.data_dir, "must be an existing directory")
         self._builder = self._open()
         self.directory = os.fspath(self._builder.data_dir)
         features = self._builder.info.features
@@ -80,6 +87,7 @@ class TfdsSource(Source):
         Raises:
           ConfigError: this failed.
         """
+        self._check_no_images()
         if self.is_prepared():
             return
         root = str(self._builder.data_dir)[: -len(self._builder.info.full_name)]
@@ -109,6 +117,19 @@ class TfdsSource(Source):
                 "be downloaded by hand, as https://www.tensorflow.org/datasets/catalog says, and "
                 "name its place with --data_dir."
             ) from error
+
+    def _check_no_images(self) -> None:
+        """Refuses a directory of images, which someone gave without ``--dataset=folder``."""
+        if self._data_dir is None or (self.is_prepared() and self.may_lie_next_to_images):
+            return
+        image = find_image(self._data_dir)
+        if image is not None:
+            raise refuse(
+                "data_dir",
+                self._data_dir,
+                f"holds images, such as {printable(image)}, which --dataset={self.name} does not "
+                "read; give --dataset=folder to use them",
+            )
 
     def _download(self) -> None:
         import tensorflow_datasets as tfds
