@@ -1,4 +1,4 @@
-"""The directory of an export: complete or not there, and never someone else's."""
+"""The directory of an export, which is only ever seen complete and never replaces other files."""
 
 import contextlib
 import os
@@ -36,7 +36,8 @@ def check(export_dir: str, overwrite: bool) -> None:
             raise refuse(
                 "export_dir",
                 export_dir,
-                f"holds what is no part of an export ({', '.join(others)}), so it stays as it is",
+                f"holds files that don't belong to an export ({', '.join(others)}), so it stays as "
+                "it is",
             )
 
 

@@ -177,8 +177,8 @@ def test_only_exports_are_overwritten(beside, command, exported, stubbed, tmp_pa
     )
     assert outcome.code == 1
     assert outcome.err == (
-        f"error: --export_dir={tmp_path}: holds what is no part of an export (2, thesis.txt), so "
-        "it stays as it is.\n"
+        f"error: --export_dir={tmp_path}: holds files that don't belong to an export (2, "
+        "thesis.txt), so it stays as it is.\n"
     )
     assert sorted(os.listdir(tmp_path)) == sorted(["2", "thesis.txt", *beside])
 

@@ -194,9 +194,9 @@ def test_thumbnails_are_the_middle_of_photographs_in_rgb(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["predict", "--output=out.xls"], "--output=out.xls: must end .csv or .parquet."),
+        (["predict", "--output=out.xls"], "--output=out.xls: must end in .csv or .parquet."),
         (["predict", "--top_k=0"], "--top_k=0: must be greater than 0."),
-        (["embed", "--output=out.csv"], "--output=out.csv: must end .npy."),
+        (["embed", "--output=out.csv"], "--output=out.csv: must end in .npy."),
         (["predict", "--output={folder}/folder.csv"], "--output={folder}/folder.csv: is a direct"),
         (["embed", "--output={folder}/folder.npy"], "--output={folder}/folder.npy: is a directory"),
         (["predict", "--output=/proc/out.csv"], "--output=/proc/out.csv: can't be written ("),

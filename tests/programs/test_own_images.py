@@ -145,7 +145,7 @@ def test_views_shows_what_a_run_begins_with(command, images, tmp_path):
     outcome = command("views", *flags, f"--output={tmp_path}/none/views.png")
     assert outcome.code == 1 and "must exist" in outcome.err
     outcome = command("views", *flags, f"--output={tmp_path}/views.jpg")
-    assert outcome.code == 1 and "must end .png" in outcome.err
+    assert outcome.code == 1 and "must end in .png" in outcome.err
 
 
 def test_a_label_outside_the_classes_ends_the_run_with_a_sentence(

@@ -69,7 +69,7 @@ class DataConfig(Section):
     )
     cache_path: Optional[str] = setting(
         None,
-        "Keep them on disk instead, in a directory whose name begins with this path.",
+        "Keep the undecoded examples on disk, in a directory whose name begins with this path.",
         may_change=True,
         is_path=True,
     )

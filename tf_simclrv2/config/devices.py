@@ -19,7 +19,7 @@ class ComputeConfig(Section):
         choices=STRATEGIES,
         may_change=True,
     )
-    use_tpu: bool = setting(False, "Train on a TPU, as --strategy=tpu does.", may_change=True)
+    use_tpu: bool = setting(False, "Use a TPU, as --strategy=tpu does.", may_change=True)
     tpu_name: Optional[str] = setting(
         None, "Name or grpc:// address of the TPU; local on a TPU VM.", may_change=True
     )
@@ -27,7 +27,7 @@ class ComputeConfig(Section):
     gcp_project: Optional[str] = setting(None, "Project of the TPU.", may_change=True)
     virtual_devices: int = setting(
         0,
-        "Split the CPU into so many devices for --strategy=mirrored, to try it without GPUs.",
+        "Split the CPU into this many devices, to try --strategy=mirrored without GPUs.",
         within="[0, 64]",
         may_change=True,
     )

@@ -31,11 +31,13 @@ class PredictionConfig(ExportedModelConfig):
     output: str = setting(
         "predictions.csv",
         "File to write.",
-        must=Must("end .csv or .parquet", lambda path: path.endswith((".csv", ".parquet"))),
+        must=Must("end in .csv or .parquet", lambda path: path.endswith((".csv", ".parquet"))),
         is_path=True,
     )
     top_k: int = setting(
-        5, "How many of an image's likeliest classes to write, at most all.", within="(0, inf)"
+        5,
+        "How many of an image's likeliest classes to write; more than there are means all.",
+        within="(0, inf)",
     )
 
 
@@ -45,13 +47,13 @@ class EmbeddingConfig(ExportedModelConfig):
 
     output: str = setting(
         "embeddings.npy",
-        "File to write; the images' paths go to one that ends _ids.txt.",
-        must=Must("end .npy", lambda path: path.endswith(".npy")),
+        "File to write; the images' paths go to a file of this name that ends in _ids.txt.",
+        must=Must("end in .npy", lambda path: path.endswith(".npy")),
         is_path=True,
     )
     projector: bool = setting(
         False,
-        "Also write files for TensorBoard's projector, into a directory that ends _projector.",
+        "Also write files for TensorBoard's projector, to a directory that ends in _projector.",
     )
 
 

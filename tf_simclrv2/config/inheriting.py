@@ -11,7 +11,7 @@ from tf_simclrv2.config.settings import Config, refuse, sections_of
 _Inherited = Tuple[str, object, Mapping[str, object]]
 
 
-def _heirlooms(base: TrainingConfig, config_class: Type[Config]) -> Iterator[_Inherited]:
+def _inherited_fields(base: TrainingConfig, config_class: Type[Config]) -> Iterator[_Inherited]:
     """The fields that a command of ``config_class`` inherits, of the sections that ``base`` has."""
     for section, kind in sections_of(config_class).items():
         for field in dataclasses.fields(kind):
@@ -47,14 +47,14 @@ def inherited(
     """
     taken = {
         name: value
-        for name, value, metadata in _heirlooms(base, config_class)
+        for name, value, metadata in _inherited_fields(base, config_class)
         if same_data(values, base) or not metadata["of_dataset"]
     }
     if own is not None:
         taken.update(
             {
                 name: value
-                for name, value, metadata in _heirlooms(own, config_class)
+                for name, value, metadata in _inherited_fields(own, config_class)
                 if (same_data(values, own) or not metadata["of_dataset"])
                 and not (metadata["architecture"] or metadata["may_change"] or name == "dataset")
             }
@@ -106,7 +106,7 @@ def inherit_pretrained(
       ConfigError: a flag asks for another architecture.
     """
     architecture = {}
-    for name, pretrained, metadata in _heirlooms(base, FinetuneConfig):
+    for name, pretrained, metadata in _inherited_fields(base, FinetuneConfig):
         if metadata["architecture"]:
             given = values.get(name, pretrained)
             # --stem=auto leaves the choice to the run.

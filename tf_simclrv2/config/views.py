@@ -75,7 +75,7 @@ class ViewsSection(Section):
     output: str = setting(
         "views.png",
         "Picture to write.",
-        must=Must("end .png", lambda path: path.endswith(".png")),
+        must=Must("end in .png", lambda path: path.endswith(".png")),
         is_path=True,
     )
     num_images: int = setting(8, "Images to draw the views of.", within="(0, 10000]")

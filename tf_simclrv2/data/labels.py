@@ -1,4 +1,4 @@
-"""Which examples' labels are used: a seeded subset, as balanced over the classes as it goes."""
+"""Which examples' labels are used: a seeded subset, as balanced over the classes as possible."""
 
 import os
 from typing import Dict, List, Mapping, Optional, Sequence

@@ -172,8 +172,7 @@ def _slurm_cluster() -> tf.distribute.cluster_resolver.ClusterResolver:
     if rank >= count:
         raise ConfigError(f"SLURM_PROCID={rank}: must be less than SLURM_STEP_NUM_TASKS={count}.")
     try:
-        # It would look for GPUs with nvidia-smi, and fail without. Told of one for each task it
-        # only finds the addresses.
+        # Without these numbers it would count GPUs with nvidia-smi, and fail without GPUs.
         slurm = tf.distribute.cluster_resolver.SlurmClusterResolver(
             gpus_per_node=count, gpus_per_task=1, auto_set_gpu=False
         )
@@ -187,7 +186,7 @@ def _slurm_cluster() -> tf.distribute.cluster_resolver.ClusterResolver:
     host = workers[task_id].rpartition(":")[0]
     on_host = [index for index, worker in enumerate(workers) if worker.startswith(f"{host}:")]
     gpus = tf.config.list_physical_devices("GPU")
-    # With --gpus-per-task each task sees but its own.
+    # With --gpus-per-task each task sees only its own GPUs.
     if len(on_host) > 1 and "SLURM_GPUS_PER_TASK" not in os.environ:
         share, place = len(gpus) // len(on_host), on_host.index(task_id)
         gpus = gpus[place * share : (place + 1) * share]

@@ -150,7 +150,7 @@ class FolderSource(Source):
         if len(self.class_names) < 2:
             raise self._refuse(
                 f"holds a single class, {self.class_names[0]}, but labels need two or more; images "
-                "without labels belong right into the directory"
+                "without labels must be directly in the directory"
             )
 
     def _refuse(self, allowed: str) -> ConfigError:
