@@ -22,6 +22,7 @@ from tf_simclrv2.config.extras import EXTRAS, check_installed
 DISTRIBUTIONS = {
     "PIL": "pillow",
     "absl": "absl-py",
+    "google": "protobuf",
     "lazy_loader": "lazy-loader",
     "sklearn": "scikit-learn",
     "tensorflow_addons": "tensorflow-addons",
