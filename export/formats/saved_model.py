@@ -7,6 +7,7 @@ from typing import Any, Dict, Optional, Tuple
 
 from tf_simclrv2.keras2 import tf
 from tf_simclrv2.networks.network import Network
+from tf_simclrv2.runtime import graph_checksum
 
 from ..model import Model
 from ..signatures import IMAGE_BYTES, IMAGES, decode_batch, outputs_of
@@ -72,7 +73,9 @@ def write(model: Model, directory: str) -> None:
             with open(names_file, "w", encoding="utf-8") as file:
                 file.write("".join(f"{_in_a_line(name)}\n" for name in model.class_names))
         module, signatures = serving_module(model.network, model.image_size, names_file)
-        tf.saved_model.save(module, os.path.join(directory, "1"), signatures=signatures)
+        saved = os.path.join(directory, "1")
+        tf.saved_model.save(module, saved, signatures=signatures)
+        graph_checksum.write(saved)
 
 
 def _in_a_line(name: str) -> str:

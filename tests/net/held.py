@@ -237,6 +237,8 @@ def saving_is_stubbed() -> Iterator[None]:
         os.makedirs(path)
         values = [variable.numpy() for variable in module.variables]
         np.savez(os.path.join(path, "variables.npz"), *values)
+        with open(os.path.join(path, "saved_model.pb"), "wb"):
+            pass
 
     with mock.patch.object(tf.saved_model, "save", save):
         yield

@@ -66,7 +66,7 @@ def test_a_damaged_export_is_refused(file, damage, words, command, method, image
 def test_an_export_of_before_checksums_is_used(command, method, image, tmp_path):
     export = tmp_path / "export"
     shutil.copytree(method["export"], export, ignore=shutil.ignore_patterns("hub", "*.gz"))
-    (export / "1" / "fingerprint.pb").unlink()
+    shutil.rmtree(export / "1" / "assets.extra")
     outcome = command(
         "predict", f"--saved_model={export}", f"--images={image}", f"--output={tmp_path}/out.csv"
     )

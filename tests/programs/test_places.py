@@ -138,6 +138,9 @@ def test_a_class_is_a_line_whatever_its_name(command, method, tmp_path, monkeypa
         path = module.class_names.asset_path.numpy()
         with open(path, encoding="utf-8") as file:
             written["names"] = file.read()
+        os.makedirs(directory)
+        with open(os.path.join(directory, "saved_model.pb"), "wb"):
+            pass
 
     monkeypatch.setattr(tf.saved_model, "save", save)
     run = tmp_path / "run"

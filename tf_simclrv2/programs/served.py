@@ -8,6 +8,7 @@ from google.protobuf.message import DecodeError
 
 from tf_simclrv2.config import refuse
 from tf_simclrv2.keras2 import READ_ERRORS, tf
+from tf_simclrv2.runtime import graph_checksum
 from tf_simclrv2.runtime.health import not_finite
 
 Serve = Callable[[tf.Tensor], Dict[str, tf.Tensor]]
@@ -72,41 +73,21 @@ def load_served(directory: str) -> Tuple[Serve, Optional[List[str]]]:
 
 
 def _graph(directory: str) -> Any:
-    """Reads the graph, and refuses one that is not what was exported, by TensorFlow's checksum.
-
-    TensorFlow itself doesn't compare it: it may crash on a damaged graph, or compute with it.
-    """
+    """Reads the graph, and refuses one that is not what was exported."""
     # keras2 must have been the first to import TensorFlow.
     from tensorflow.core.protobuf import saved_model_pb2
 
-    name = "saved_model.pb"
     try:
-        with open(os.path.join(directory, name), "rb") as file:
+        with open(os.path.join(directory, graph_checksum.GRAPH), "rb") as file:
             content = file.read()
-        saved = _saved_checksum(directory)
-        (found,) = tf.fingerprint([content], method="farmhash64").numpy()
-        if saved is not None and int.from_bytes(bytes(found), "little") != saved:
-            raise Damaged(
-                f"its {name} is damaged, so export it again (it is not the graph whose checksum is "
-                "in fingerprint.pb)"
-            )
+        if graph_checksum.is_damaged(directory, content):
+            raise _damaged(graph_checksum.GRAPH, ValueError("its checksum is another one"))
         graph = saved_model_pb2.SavedModel.FromString(content)
     except (OSError, DecodeError) as error:
-        raise _damaged(name, error) from error
+        raise _damaged(graph_checksum.GRAPH, error) from error
     if not graph.meta_graphs:
-        raise Damaged(f"its {name} is damaged, so export it again (it is empty)")
+        raise _damaged(graph_checksum.GRAPH, ValueError("it is empty"))
     return graph
-
-
-def _saved_checksum(directory: str) -> Optional[int]:
-    """The checksum of the graph; None if there is none, as TensorFlow before 2.12 saved none."""
-    from tensorflow.core.protobuf import fingerprint_pb2
-
-    try:
-        with open(os.path.join(directory, "fingerprint.pb"), "rb") as file:
-            return fingerprint_pb2.FingerprintDef.FromString(file.read()).saved_model_checksum
-    except FileNotFoundError:
-        return None
 
 
 def _class_names(directory: str, outputs: Mapping[str, Any]) -> Optional[List[str]]:
