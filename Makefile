@@ -41,10 +41,11 @@ demo: setup
 test: setup
 	$(PYTEST) -m "not slow and not chaos" $(PYTEST_FLAGS)
 
-# One after the other: many use all cores, and the other workers of a cluster give up on one that gets
-# no processor time for ten seconds.
+# Clusters and faults one after the other: the other workers give up on one that gets no processor
+# time for ten seconds.
 test-slow: setup
-	$(RUN) -m pytest -m slow $(PYTEST_FLAGS)
+	$(PYTEST) -m "slow and not cluster and not chaos" $(PYTEST_FLAGS)
+	$(RUN) -m pytest -m "slow and (cluster or chaos)" $(PYTEST_FLAGS)
 
 # Faults from outside: kills, signals, damage, hostile flags and images. Takes long.
 chaos: setup
