@@ -36,7 +36,7 @@ def exported(tmp_path_factory) -> Exported:
         "--image_size=8", "--use_flip=false", "--use_crop=false", "--ft_proj_selector=1",
         "--train_batch_size=64", "--train_steps=80", "--optimizer=momentum",
         "--learning_rate=0.05", "--learning_rate_scaling=none", "--weight_decay=0.0001",
-        f"--model_dir={exported.run}",
+        "--checkpoint_min_steps=1", f"--model_dir={exported.run}",
     ]  # fmt: skip
     assert main(train) == 0
     formats = f"--formats={','.join(FORMATS)}"

@@ -24,6 +24,7 @@ from tests.interop.writers import (
 from tests.reference import deviation, figures, images
 from tf_simclrv2.keras2 import tf
 from tf_simclrv2.runtime.checkpoint import load_run
+from tf_simclrv2.runtime.checkpoint_saver import CheckpointSaver
 from tf_simclrv2.runtime.run_directory import RunDirectory
 
 
@@ -102,7 +103,7 @@ def test_a_conversion_that_fails_leaves_nothing_and_can_be_tried_again(
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(tf.train.CheckpointManager, "save", crash)
+        patch.setattr(CheckpointSaver, "save", crash)
         flags = [f"--google_checkpoint={theirs}", f"--model_dir={tmp_path / 'run'}"]
         outcome = command("convert", *flags)
     assert outcome.code != 0

@@ -95,7 +95,7 @@ def test_labelled_and_unlabelled_are_splits(views, tmp_path, folders):
     _fill(f"{tmp_path}/images", *folders, "Labelled/b" if "/" in folders[0] else folders[0])
     split = "Labelled" if "/" in folders[0] else "labelled"
     outcome = views("--dataset=folder")
-    assert outcome.code == 1 and f"has the splits {split}, unlabelled." in outcome.err
+    assert outcome.code == 1 and f"has no split train, but {split}, unlabelled;" in outcome.err
     outcome = views("--dataset=folder", "--train_split=unlabelled")
     assert outcome.code == 0, outcome.err
 

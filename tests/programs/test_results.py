@@ -166,8 +166,9 @@ def test_distillation_uses_the_labels_of_its_teacher(command, method, folders, t
     assert outcome.code == 0, outcome.err
     assert "labels of 29 examples" in outcome.out
     # Only where the teacher's examples are.
+    (tmp_path / "store").mkdir()
     outcome = command(
-        *DISTILL, teacher, "--dataset=digits", f"--data_dir={tmp_path}", "--label_seed=1",
+        *DISTILL, teacher, "--dataset=digits", f"--data_dir={tmp_path}/store", "--label_seed=1",
         f"--model_dir={tmp_path}/new",
     )  # fmt: skip
     assert outcome.code == 1 and "--label_seed=1: needs --label_fraction" in outcome.err

@@ -152,7 +152,7 @@ def test_a_checkpoint_is_on_disk_before_it_is_named_and_older_ones_go_last(folde
         return number
 
     def fsync(number):
-        calls.append(("sync", opened.pop(number, "temporary")))
+        calls.append(("sync", opened.pop(number)))
         real_fsync(number)
 
     def replace(path, target):
@@ -175,7 +175,7 @@ def test_a_checkpoint_is_on_disk_before_it_is_named_and_older_ones_go_last(folde
     assert calls == [
         ("sync", "ckpt-6.index"), ("sync", f"ckpt-6.{data}"), ("sync", "metrics.csv"),
         ("sync", "checkpoints"), ("sync", folder.parent.name),
-        ("sync", "temporary"), ("name", "checkpoint"), ("sync", "checkpoints"),
+        ("sync", "checkpoint.tmp"), ("name", "checkpoint"), ("sync", "checkpoints"),
         ("remove", "ckpt-4.index"), ("remove", f"ckpt-4.{data}"),
         ("remove", "ckpt-2.index"), ("remove", f"ckpt-2.{data}"),
     ]  # fmt: skip
