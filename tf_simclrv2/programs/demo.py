@@ -20,7 +20,6 @@ from typing import Dict, List, Mapping, Sequence
 from tf_simclrv2.config import ConfigError, DemoConfig, refuse
 from tf_simclrv2.programs import command_line
 from tf_simclrv2.programs.main import console
-from tf_simclrv2.runtime.disk import writing
 from tf_simclrv2.runtime.files import DIRECTORY, check_place
 
 logger = logging.getLogger(__name__)
@@ -39,6 +38,9 @@ def run(values: Mapping[str, object]) -> None:
     Raises:
       ConfigError: the output directory is not an earlier demo's, or a command failed.
     """
+    # Only now, since it loads TensorFlow, which help does without.
+    from tf_simclrv2.runtime.disk import writing
+
     config = command_line.build(DemoConfig, values).demo
     output = os.path.expanduser(config.output_dir)
     kind = check_place(os.path.abspath(output), "output_dir", DIRECTORY, output)
