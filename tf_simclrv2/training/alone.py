@@ -6,9 +6,9 @@ import glob
 import os
 from typing import Callable, Optional, Protocol, TypeVar
 
-from tf_simclrv2.keras2 import tf
 from tf_simclrv2.learners.learner import Learner
 from tf_simclrv2.runtime import disk
+from tf_simclrv2.runtime.health import trained_variables
 from tf_simclrv2.runtime.lock import sole_writer, state_of
 from tf_simclrv2.runtime.run_directory import RunDirectory
 
@@ -63,12 +63,7 @@ def warn_of_little_space(run: RunDirectory, learner: Learner) -> None:
 
 def checkpoint_bytes(learner: Learner) -> Optional[int]:
     """Bytes that a checkpoint takes, as far as variables make them up; None before compiling."""
-    optimizer = getattr(learner, "optimizer", None)
-    if optimizer is None:
+    if getattr(learner, "optimizer", None) is None:
         return None
-    variables = optimizer.variables
-    variables = list(variables() if callable(variables) else variables)  # Addons' have a method.
-    for part in tf.nest.flatten(learner.saved_parts):
-        variables += getattr(part, "variables", [part])
-    sizes = {id(v): v.shape.num_elements() * v.dtype.size for v in variables}
+    sizes = {id(v): v.shape.num_elements() * v.dtype.size for v in trained_variables(learner)}
     return sum(sizes.values())
