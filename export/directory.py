@@ -5,8 +5,9 @@ import os
 from typing import Iterator
 
 from tf_simclrv2.config import refuse
+from tf_simclrv2.config.user_files import DIRECTORY
 from tf_simclrv2.runtime.disk import writing
-from tf_simclrv2.runtime.files import DIRECTORY, check_place
+from tf_simclrv2.runtime.files import check_place
 from tf_simclrv2.runtime.scratch import replacing_directory
 
 from .formats import FORMATS

@@ -10,11 +10,12 @@ from tf_simclrv2.config.settings import ConfigError, refuse
 
 # No image or list comes near this size; a file of more is a mistake that would fill the memory.
 _LARGEST_FILE = 1 << 30
+FILE, DIRECTORY, LINK = "a file", "a directory", "a link"
 _KINDS = {
-    stat.S_IFDIR: "a directory",
+    stat.S_IFREG: FILE,
+    stat.S_IFDIR: DIRECTORY,
+    stat.S_IFLNK: LINK,
     stat.S_IFIFO: "a FIFO",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
     stat.S_IFSOCK: "a socket",
 }
 # Windows writes UTF-8 and UTF-16 with these marks in front.
@@ -38,6 +39,11 @@ class Line(NamedTuple):
     text: str
 
 
+def kind_in_words(status: os.stat_result) -> str:
+    """Says what an entry of a file system is: ``FILE``, ``DIRECTORY``, ``LINK`` or another kind."""
+    return _KINDS.get(stat.S_IFMT(status.st_mode), "a device")
+
+
 def why_unreadable(path: str) -> Optional[str]:
     """Says why a path can't be read as a file, without opening it; None if it can.
 
@@ -50,7 +56,7 @@ def why_unreadable(path: str) -> Optional[str]:
     except ValueError:  # A NUL byte in the path.
         return "no path"
     if not stat.S_ISREG(status.st_mode):
-        return _KINDS.get(stat.S_IFMT(status.st_mode), "no file")
+        return kind_in_words(status)
     if status.st_size > _LARGEST_FILE:
         return f"a file of {status.st_size / _LARGEST_FILE:.0f} GiB"
     return None

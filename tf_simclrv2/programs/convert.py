@@ -15,6 +15,7 @@ from tf_simclrv2.config import (
     RunConfig,
     refuse,
 )
+from tf_simclrv2.config.user_files import DIRECTORY, FILE
 from tf_simclrv2.data.sources import open_source
 from tf_simclrv2.interop.architecture import Architecture, infer_architecture
 from tf_simclrv2.interop.checkpoints import GoogleCheckpoint, save_google_checkpoint
@@ -23,7 +24,7 @@ from tf_simclrv2.learners.steps import build_network
 from tf_simclrv2.programs import command_line
 from tf_simclrv2.runtime.checkpoint import Checkpoint
 from tf_simclrv2.runtime.disk import writing
-from tf_simclrv2.runtime.files import DIRECTORY, FILE, check_place, kind_of
+from tf_simclrv2.runtime.files import check_place, kind_of
 from tf_simclrv2.runtime.health import check_restored
 from tf_simclrv2.runtime.run_directory import RunDirectory
 from tf_simclrv2.runtime.scratch import replacing_directory

@@ -18,9 +18,10 @@ import time
 from typing import Dict, List, Mapping, Sequence
 
 from tf_simclrv2.config import ConfigError, DemoConfig, refuse
+from tf_simclrv2.config.user_files import DIRECTORY
 from tf_simclrv2.programs import command_line
 from tf_simclrv2.programs.main import console
-from tf_simclrv2.runtime.files import DIRECTORY, check_place
+from tf_simclrv2.runtime.files import check_place
 
 logger = logging.getLogger(__name__)
 

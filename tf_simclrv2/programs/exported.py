@@ -9,12 +9,12 @@ import numpy as np
 from tqdm import tqdm
 
 from tf_simclrv2.config import ConfigError, ExportedModelConfig, refuse
-from tf_simclrv2.config.user_files import printable, why_unreadable
+from tf_simclrv2.config.user_files import FILE, printable, why_unreadable
 from tf_simclrv2.data.images import decode
 from tf_simclrv2.data.listing import find_images
 from tf_simclrv2.keras2 import tf
 from tf_simclrv2.programs.served import damaged_refused, load_served
-from tf_simclrv2.runtime.files import FILE, check_place, temporary_of
+from tf_simclrv2.runtime.files import check_place, temporary_of
 
 logger = logging.getLogger(__name__)
 

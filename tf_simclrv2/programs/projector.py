@@ -8,10 +8,10 @@ from typing import Sequence
 import numpy as np
 from PIL import Image
 
-from tf_simclrv2.config.user_files import printable
+from tf_simclrv2.config.user_files import DIRECTORY, FILE, printable
 from tf_simclrv2.data.images import decode
 from tf_simclrv2.keras2 import tf
-from tf_simclrv2.runtime.files import DIRECTORY, FILE, check_place, whole_file, write_whole
+from tf_simclrv2.runtime.files import check_place, whole_file, write_whole
 
 logger = logging.getLogger(__name__)
 

@@ -7,22 +7,14 @@ import contextlib
 import errno
 import fcntl
 import os
-import stat
-from typing import IO, Callable, Iterator, Optional, Tuple
+from typing import IO, Iterator, Optional, Tuple
 
 from tf_simclrv2.config import refuse
+from tf_simclrv2.config.user_files import DIRECTORY, FILE, LINK, kind_in_words
 
 # The suffix of a file's name while it is being written.
 TEMPORARY = ".tmp"
 
-FILE, DIRECTORY, LINK = "a file", "a directory", "a link"
-_KINDS: Tuple[Tuple[Callable[[int], bool], str], ...] = (
-    (stat.S_ISREG, FILE),
-    (stat.S_ISDIR, DIRECTORY),
-    (stat.S_ISLNK, LINK),
-    (stat.S_ISFIFO, "a FIFO"),
-    (stat.S_ISSOCK, "a socket"),
-)
 # What a run writes.
 _RUN_DIRECTORIES = ("checkpoints", "events")
 _RUN_FILES = (
@@ -43,10 +35,9 @@ def kind_of(path: str) -> Optional[str]:
       OSError: this can't be found out, for example because the name is too long.
     """
     try:
-        mode = os.lstat(path).st_mode
+        return kind_in_words(os.lstat(path))
     except FileNotFoundError:
         return None
-    return next((words for holds, words in _KINDS if holds(mode)), "a device")
 
 
 def check_place(path: str, flag: str, allowed: str, given: Optional[str] = None) -> Optional[str]:

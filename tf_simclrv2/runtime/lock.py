@@ -17,7 +17,8 @@ import time
 from typing import IO, Dict, Iterator, Optional, Tuple
 
 from tf_simclrv2.config import refuse
-from tf_simclrv2.runtime.files import FILE, is_open_at, kind_of
+from tf_simclrv2.config.user_files import FILE
+from tf_simclrv2.runtime.files import is_open_at, kind_of
 
 logger = logging.getLogger(__name__)
 

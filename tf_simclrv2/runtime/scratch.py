@@ -9,7 +9,8 @@ import tempfile
 import time
 from typing import Iterator
 
-from tf_simclrv2.runtime.files import DIRECTORY, kind_of, sync
+from tf_simclrv2.config.user_files import DIRECTORY
+from tf_simclrv2.runtime.files import kind_of, sync
 from tf_simclrv2.runtime.lock import Lock, owner_of
 
 logger = logging.getLogger(__name__)
