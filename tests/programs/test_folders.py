@@ -42,16 +42,16 @@ def _empty(path):
 CASES = {
     "corrupt files": (
         lambda root: _empty(f"{root}/train/cat/3.png"), [],
-        "--max_bad_images=0.01: 1 of the 20 files of train are corrupt, such as .*cat/3.png"),
+        "--max_bad_images=0.01: 1 of the 20 files of train are corrupt .no whole image.*cat/3.png"),
     "a corrupt file, strictly": (
         lambda root: _empty(f"{root}/train/cat/3.png"), ["--strict_images"],
-        "--strict_images=True: .*train/cat/3.png is corrupt"),
+        "--strict_images=True: .*train/cat/3.png is no whole image .corrupt."),
     "a FIFO": (
         lambda root: os.mkfifo(f"{root}/train/cat/x.png"), [],
         "--max_bad_images=0.01: 1 of the 21 .*x.png \\(a FIFO\\)"),
     "an endless file": (
         lambda root: os.symlink("/dev/zero", f"{root}/train/cat/x.png"), ["--strict_images"],
-        "--strict_images=True: .*x.png \\(a device\\) is corrupt"),
+        "--strict_images=True: .*x.png \\(a device\\) is no whole image .corrupt."),
     "nothing but FIFOs": (
         lambda root: (shutil.rmtree(f"{root}/train"), [os.makedirs(f"{root}/train/{name}") or
                       os.mkfifo(f"{root}/train/{name}/1.png") for name in "ab"]), [],

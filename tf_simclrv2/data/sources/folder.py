@@ -224,13 +224,13 @@ class FolderSource(Source):
             return
         first = printable(os.path.join(self._root, corrupt[0])) + self._reason(corrupt[0])
         if self._data.strict_images:
-            raise refuse("strict_images", True, f"{first} is corrupt")
+            raise refuse("strict_images", True, f"{first} is no whole image (corrupt)")
         if len(corrupt) > self._data.max_bad_images * count or len(corrupt) == count:
             raise refuse(
                 "max_bad_images",
                 self._data.max_bad_images,
-                f"{len(corrupt)} of the {count} files of {split} are corrupt, such as {first}; "
-                "remove them, or allow for as many",
+                f"{len(corrupt)} of the {count} files of {split} are corrupt (no whole image), "
+                f"such as {first}; remove them, or allow for as many",
             )
         for file in corrupt[:_NAMES_SHOWN]:
             logger.warning("corrupt, left out: %s%s", printable(file), self._reason(file))
