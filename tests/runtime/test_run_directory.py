@@ -169,6 +169,15 @@ def test_rows_behind_the_last_checkpoint_are_dropped_when_a_run_goes_on(run):
     ]
 
 
+def test_it_is_said_that_a_run_goes_on_without_its_rows(run, caplog):
+    run.table.append(100, {"loss": 1.0})
+    run.drop_after(100)
+    assert not caplog.text
+    os.remove(run.file("metrics.csv"))
+    run.drop_after(100)
+    assert "metrics.csv lacks its rows up to step 100" in caplog.text
+
+
 @pytest.fixture
 def saved(run):
     """The directory of checkpoints 2 and 4."""

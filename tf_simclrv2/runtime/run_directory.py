@@ -2,6 +2,7 @@
 
 import glob
 import json
+import logging
 import os
 import platform
 import shlex
@@ -31,6 +32,8 @@ from tf_simclrv2.runtime.lock import RUN_LOCK
 from tf_simclrv2.runtime.metrics_table import MetricsTable
 from tf_simclrv2.runtime.results import Result
 from tf_simclrv2.runtime.settings import Converted, RunSettings
+
+logger = logging.getLogger(__name__)
 
 # What a run writes before its first step.
 _FIRST_FILES = ("config.json", "environment.json", "labelled_examples.txt", "metrics.csv")
@@ -202,6 +205,11 @@ class RunDirectory:
         """
         if self.writable:
             self.table.drop_after(step)
+            if step >= self.config.run.log_every_steps and not self.table.rows():
+                logger.warning(
+                    "%s lacks its rows up to step %d; events/ still has their curves",
+                    self.file("metrics.csv"), step,
+                )  # fmt: skip
             drop_events_after(self.file("events"), step)
 
     def checkpoint_manager(self, checkpoint: tf.train.Checkpoint, keep: int) -> CheckpointSaver:
