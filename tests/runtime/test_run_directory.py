@@ -15,6 +15,7 @@ from tf_simclrv2.config import (
     FinetuneConfig,
     FineTuningConfig,
     LabelsConfig,
+    NetworkConfig,
     OptimizationConfig,
     PretrainConfig,
     RunConfig,
@@ -28,7 +29,9 @@ from tf_simclrv2.runtime.settings import RunSettings, config_from_dict, config_t
 @pytest.fixture
 def config(tmp_path):
     return PretrainConfig(
-        run=RunConfig(model_dir=str(tmp_path / "run")), data=DataConfig(image_size=16)
+        run=RunConfig(model_dir=str(tmp_path / "run")),
+        data=DataConfig(image_size=16),
+        network=NetworkConfig(stem="cifar"),
     )
 
 
@@ -62,6 +65,19 @@ def test_a_run_is_described_whole(run, config):
     assert run.class_names == ["a", "b"]
     environment = json.loads(pathlib.Path(run.file("environment.json")).read_text())
     assert {"command", "python", "tensorflow", "keras", "tf_simclrv2"} <= set(environment)
+
+
+def test_the_first_layers_follow_the_image_size_where_a_config_does_not_say(method):
+    path = pathlib.Path(method["pretrained"], "config.json")
+    written = path.read_text()
+    content = json.loads(written)
+    del content["config"]["network"]["stem"]
+    path.write_text(json.dumps(content))
+    try:
+        network = Checkpoint.open(method["pretrained"], "model_dir").restore_network()
+    finally:
+        path.write_text(written)
+    assert network.encoder.config.stem == "cifar"
 
 
 def test_the_same_run_goes_on_also_from_elsewhere_and_with_another_log(run, config):

@@ -76,10 +76,12 @@ class Checkpoint:
         head = getattr(config, "projection_head", ProjectionHeadConfig("none"))
         check_weights(config.network, head)
         step = STEPS[self.run.step_of_method]
+        # Runs record it resolved; a config.json written by hand may leave it out.
+        size = config.data.resolved_image_size
+        config = dataclasses.replace(config, network=config.network.resolved(size))
         network = step.declare_network(config, None if names is None else len(names))
         # Variables that don't exist yet take their values one by one when they are created; those
         # that do would take theirs from a second copy of all of them in memory.
-        size = config.data.resolved_image_size
         self._restore(network, use_ema_weights, create=lambda: network.build_for(size))
         check_restored(network.variables, self.path)
         return network
