@@ -65,12 +65,11 @@ def our_parts(source, data, batch: int) -> Dict[str, Callable]:
     """Our data sets by the name of the part of the work that they do, of examples in batches."""
     from tf_simclrv2.config import AugmentationConfig
     from tf_simclrv2.data.batches import Views, batches
-    from tf_simclrv2.data.images import decode
     from tf_simclrv2.data.stream import Stream
     from tf_simclrv2.data.views import DRAWS, distort, ready_for_network
     from tf_simclrv2.keras2 import tf
 
-    size = data.resolved_image_size
+    size, decode = data.resolved_image_size, source.decoder("train")
     encoded = list(source.examples("train").as_numpy_iterator())
     images = tf.data.Dataset.from_tensor_slices([example["image"] for example in encoded])
     images = images.repeat()

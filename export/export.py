@@ -55,6 +55,7 @@ def export(config: ExportSection) -> None:
         source.config.data.resolved_image_size,
         source.class_names if network.supervised_head is not None else None,
         source.config.optimization,
+        source.config.data.max_image_pixels,
     )
     with directory.replacing(config.export_dir, config.overwrite, _size(network, config)) as new:
         for name in config.chosen_formats:

@@ -4,6 +4,7 @@ import dataclasses
 from typing import List, Optional
 
 from tf_simclrv2.config import OptimizationConfig
+from tf_simclrv2.config.data import MAX_IMAGE_PIXELS
 from tf_simclrv2.networks.network import Network
 
 
@@ -16,9 +17,11 @@ class Model:
       image_size: side in pixels of the images that it was trained on.
       class_names: names of the classes; None without a classifier.
       optimization: how it was trained; modules that can be trained carry its weight decay.
+      max_image_pixels: pixels that an image file may have.
     """
 
     network: Network
     image_size: int
     class_names: Optional[List[str]]
     optimization: OptimizationConfig
+    max_image_pixels: int = MAX_IMAGE_PIXELS

@@ -3,9 +3,10 @@
 No class of this project or of Keras is in an export, so that any TensorFlow 2 loads it.
 """
 
-from typing import Dict
+from typing import Dict, Tuple
 
-from tf_simclrv2.data.images import decode
+from tf_simclrv2.config.data import MAX_IMAGE_PIXELS
+from tf_simclrv2.data.decoding import Decoder
 from tf_simclrv2.data.views import evaluation_view
 from tf_simclrv2.keras2 import tf
 from tf_simclrv2.networks.network import Network
@@ -34,18 +35,54 @@ def outputs_of(network: Network, images: tf.Tensor) -> Dict[str, tf.Tensor]:
     return served
 
 
-def decode_batch(image_bytes: tf.Tensor, image_size: int) -> tf.Tensor:
+def decode_batch(
+    image_bytes: tf.Tensor, image_size: int, max_pixels: int = MAX_IMAGE_PIXELS
+) -> Tuple[tf.Tensor, tf.Tensor]:
     """Decodes, crops and resizes encoded images as evaluation does.
 
     Args:
-      image_bytes: string [batch], JPEG, PNG, GIF or BMP files.
+      image_bytes: string [batch], contents of files.
       image_size: side in pixels.
+      max_pixels: that a file may have.
 
     Returns:
-      float32 [batch, image_size, image_size, 3] in [0, 1].
+      The images, float32 [batch, image_size, image_size, 3] in [0, 1]; and whether each could be
+      decoded, bool [batch]. Others are black.
     """
-    return tf.map_fn(
-        lambda contents: evaluation_view(decode(contents), image_size),
-        image_bytes,
-        fn_output_signature=tf.TensorSpec([image_size, image_size, 3], tf.float32),
-    )
+    decoder = Decoder(on_host=False, max_pixels=max_pixels)
+
+    def view_of(number, contents):
+        return number, evaluation_view(decoder(contents), image_size)
+
+    # Only a data set goes on after an error. It needs at least one element.
+    count, shape = tf.size(image_bytes, tf.int64), [image_size, image_size, 3]
+    files = tf.data.Dataset.from_tensor_slices(image_bytes).enumerate()
+    views = files.map(view_of, tf.data.AUTOTUNE).ignore_errors()
+    views = views.concatenate(tf.data.Dataset.from_tensors((count, tf.zeros(shape))))
+    numbers, images = views.batch(count + 1).get_single_element()
+    places = tf.stack([count + 1, *shape])
+    images = tf.scatter_nd(numbers[:, tf.newaxis], images, tf.cast(places, tf.int64))
+    valid = tf.scatter_nd(numbers[:, tf.newaxis], tf.ones_like(numbers), [count + 1]) > 0
+    return tf.ensure_shape(images[:-1], [None, *shape]), valid[:-1]
+
+
+def marked(outputs: Dict[str, tf.Tensor], valid: tf.Tensor) -> Dict[str, tf.Tensor]:
+    """Makes outputs of images that could not be decoded neutral, and adds which could.
+
+    Args:
+      outputs: of :func:`outputs_of`.
+      valid: bool [batch].
+
+    Returns:
+      The outputs, of images that are not valid 0, equal probabilities and the class -1; and
+      ``valid``.
+    """
+    neutral = {"classes": -1.0}
+    if "probabilities" in outputs:
+        neutral["probabilities"] = 1 / outputs["probabilities"].shape[-1]
+
+    def chosen(name, value):
+        mask = tf.reshape(valid, [-1] + [1] * (value.shape.rank - 1))
+        return tf.where(mask, value, tf.cast(neutral.get(name, 0.0), value.dtype))
+
+    return {**{name: chosen(name, value) for name, value in outputs.items()}, "valid": valid}

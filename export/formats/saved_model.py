@@ -6,11 +6,10 @@ import tempfile
 from typing import Any, Dict, Optional, Tuple
 
 from tf_simclrv2.keras2 import tf
-from tf_simclrv2.networks.network import Network
 from tf_simclrv2.runtime import graph_checksum
 
 from ..model import Model
-from ..signatures import IMAGE_BYTES, IMAGES, decode_batch, outputs_of
+from ..signatures import IMAGE_BYTES, IMAGES, decode_batch, marked, outputs_of
 
 # By its name in the library, which it has only where it is installed.
 logger = logging.getLogger("tf_simclrv2.export")
@@ -23,10 +22,12 @@ SNIPPET = """
 | signature | takes | gives |
 |---|---|---|
 | `serving_default` | `images` | all outputs |
-| `serving_bytes` | `image_bytes`: string [batch], the contents of JPEG, PNG, GIF or BMP files | all outputs |
+| `serving_bytes` | `image_bytes`: string [batch], the contents of JPEG, PNG, GIF or BMP files | all outputs, and `valid`: bool [batch] |
 | `embed` | `images` | `representation` |
 
-`serving_bytes` decodes, crops and resizes to ${size} pixels, as our evaluation does.
+`serving_bytes` decodes, crops and resizes to ${size} pixels, as our evaluation does. The outputs of
+a file that can't be decoded are 0, equal probabilities and the class -1, and its `valid` is false; the
+other files of the batch are answered.
 
 ```python
 import tensorflow as tf
@@ -72,7 +73,7 @@ def write(model: Model, directory: str) -> None:
             names_file = os.path.join(folder, "class_names.txt")
             with open(names_file, "w", encoding="utf-8") as file:
                 file.write("".join(f"{_in_a_line(name)}\n" for name in model.class_names))
-        module, signatures = serving_module(model.network, model.image_size, names_file)
+        module, signatures = serving_module(model, names_file)
         saved = os.path.join(directory, "1")
         tf.saved_model.save(module, saved, signatures=signatures)
         graph_checksum.write(saved)
@@ -87,21 +88,21 @@ def _in_a_line(name: str) -> str:
 
 
 def serving_module(
-    network: Network, image_size: int, class_names_file: Optional[str] = None
+    model: Model, class_names_file: Optional[str] = None
 ) -> Tuple[Any, Dict[str, Any]]:
     """Builds the module with the serving signatures.
 
     Args:
-      network: the network of a run, with its variables.
-      image_size: side in pixels to which encoded images are resized.
+      model: the network with its variables, and how encoded images are read.
       class_names_file: a text file with a class name on each line, to travel along.
 
     Returns:
       The object to save, and its signatures by name: ``serving_default`` and ``embed`` take
       ``images``, float32 [batch, height, width, 3] in [0, 1]; ``serving_bytes`` takes
       ``image_bytes``, string [batch]. ``embed`` returns only ``representation``, the others what
-      :func:`outputs_of` does.
+      :func:`outputs_of` does, and ``serving_bytes`` also ``valid``.
     """
+    network = model.network
     module = tf.__internal__.tracking.AutoTrackable()
     module.variables = list(network.variables)
     if class_names_file is not None:
@@ -110,11 +111,15 @@ def serving_module(
     # The signatures call this one function, so that the network is in the file once.
     @tf.function(input_signature=[IMAGES])
     def serve(images):
-        return outputs_of(network, images)
+        count = tf.shape(images)[0]
+        # TensorFlow's fused convolutions fail where there is no image.
+        images = tf.cond(count > 0, lambda: images, lambda: tf.zeros([1, 32, 32, 3]))
+        return {name: value[:count] for name, value in outputs_of(network, images).items()}
 
     @tf.function(input_signature=[IMAGE_BYTES])
     def serve_bytes(image_bytes):
-        return serve(decode_batch(image_bytes, image_size))
+        images, valid = decode_batch(image_bytes, model.image_size, model.max_image_pixels)
+        return marked(serve(images), valid)
 
     @tf.function(input_signature=[IMAGES])
     def embed(images):

@@ -76,7 +76,7 @@ def test_signatures_give_the_runs_outputs(plain, expected):
 
 def test_encoded_images_are_seen_as_evaluation_sees_them(plain, network, data):
     encoded = tf.constant(list(np.load(data)["image_bytes"]))
-    outputs = network(decode_batch(encoded, 8), training=False)
+    outputs = network(decode_batch(encoded, 8)[0], training=False)
     for name in "logits", "representation":
         close(plain[f"serving_bytes/{name}"], outputs[name])
 

@@ -32,7 +32,7 @@ def test_encoded_images_are_cropped_and_resized_as_in_evaluation(image_size):
     source = open_source(data)
     encoded = [example["image"].numpy() for example in source.examples("test").take(4)]
     evaluated = next(iter(evaluation_batches(source, data, "test")))["image"]
-    difference = np.abs(decode_batch(tf.constant(encoded), image_size) - evaluated)
+    difference = np.abs(decode_batch(tf.constant(encoded), image_size)[0] - evaluated)
     assert difference.max() <= 1 / 255
 
 

@@ -104,6 +104,7 @@ VIEWS = [
     Row("max_bad_images", 0.5, refused, becomes("max_bad_images", None), _DAMAGED),
     Row("strict_images", "true", refused, becomes(None, "strict_images"),
         f"{_DAMAGED} --max_bad_images=0.5"),
+    Row("max_image_pixels", 10, refused, becomes(None, "max_bad_images")),
     Row("cache_dataset", "true", _cached, becomes(False, True), group="a"),
     Row("cache_path", "{new}_cache_views_", _is_cached_at("{new}_cache_views_"),
         becomes(False, True)),
@@ -154,6 +155,7 @@ def _at_a_time(ran: Ran) -> List[int]:
 PREDICT = [
     Row("saved_model", "{other_export}", _table),
     Row("images", "{more}", _rows, becomes(3, 30), group="a"),
+    Row("max_image_pixels", 10, refused, becomes(None, "images")),
     Row("batch_size", 16, _at_a_time, becomes([3], [16, 14]), group="a"),
     Row("output", "{new}_out.csv", is_at("{new}_out.csv"), becomes(anything, True), group="a"),
     Row("top_k", 2, _columns, becomes(11, 5), group="a"),
@@ -161,6 +163,7 @@ PREDICT = [
 EMBED = [
     Row("saved_model", "{other_export}", _array),
     Row("images", "{more}", _count, becomes(3, 30), group="a"),
+    Row("max_image_pixels", 10, refused, becomes(None, "images")),
     Row("batch_size", 16, _at_a_time, becomes([3], [16, 14]), group="a"),
     Row("output", "{new}_out.npy", is_at("{new}_out.npy"), becomes(anything, True), group="a"),
     Row("projector", "true", is_at("{new}_out_projector/tensor.tsv"), becomes(anything, True),

@@ -50,6 +50,7 @@ _DATA = [
     Row("max_bad_images", 0.5, looks.refused, becomes("max_bad_images", None), _DAMAGED),
     Row("strict_images", "true", looks.refused, becomes(None, "strict_images"),
         f"{_DAMAGED} --max_bad_images=0.5"),
+    Row("max_image_pixels", 10, looks.refused, becomes(None, "max_bad_images"), IMAGES),
     Row("cache_dataset", "true", images.kept, becomes(0.0, 1.0), IMAGES, group="a"),
     Row("cache_path", "{new}_cache_{command}_", images.kept, becomes(0.0, 1.0), IMAGES,
         group="cache_path"),

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+from unittest import mock
 
 import numpy as np
 import pyarrow.parquet
@@ -12,8 +13,12 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from tensorboard.plugins.projector import ProjectorConfig
 
+from tests.data.samples import KINDS, oriented
+from tf_simclrv2.data.decoding import PLAIN
+from tf_simclrv2.data.images import decode
 from tf_simclrv2.keras2 import tf
 from tf_simclrv2.programs import projector
+from tf_simclrv2.programs.served import Served
 from tf_simclrv2.runtime.checkpoint import load_run
 
 COUNT = 7
@@ -90,6 +95,53 @@ def test_unreadable_files_are_listed_and_left_out(command, method, folder, tmp_p
     assert outcome.code == 1
     assert outcome.err.splitlines()[-1].endswith("every file is missing or corrupt.")
     assert not (tmp_path / "out.csv").exists()
+
+
+def test_files_of_every_kind_are_seen_as_their_pixels(command, method, tmp_path):
+    """Also those that an export doesn't decode, as they are decoded before."""
+    names = ("BMP run lengths", "BMP palette", "PNG alpha", "TIFF", "WebP", "GIF transparent")
+    contents = [KINDS[name].content for name in names]
+    contents += [oriented("JPEG", 6), oriented("WEBP", 5), oriented("PNG", 8)]
+    for number, content in enumerate(contents):
+        (tmp_path / f"{number}.png").write_bytes(content)
+        pixels = tf.io.encode_png(decode(tf.constant(content)))
+        (tmp_path / f"{number}_as_png.png").write_bytes(pixels.numpy())
+    output = tmp_path / "out.npy"
+    arguments = [f"--saved_model={method['export']}", f"--images={tmp_path}"]
+    outcome = command("embed", *arguments, f"--output={output}")
+    assert outcome.code == 0 and "unreadable" not in outcome.err
+    embeddings = np.load(output)
+    assert len(embeddings) == 2 * len(contents)
+    np.testing.assert_allclose(embeddings[::2], embeddings[1::2], rtol=1e-5, atol=1e-6)
+
+    outcome = command(
+        "predict", *arguments, f"--output={tmp_path}/out.csv", "--max_image_pixels=1919"
+    )
+    assert outcome.code == 1
+    reason = "it has 1920 pixels, more than --max_image_pixels=1919"
+    assert outcome.err.count(reason) == len(embeddings)
+
+
+def test_an_export_of_before_the_output_valid_is_used(command, method, folder, tmp_path):
+    """It knows no orientation and answers nothing if one file is bad."""
+
+    def serve(image_bytes):
+        images = [PLAIN(content) for content in image_bytes]
+        sums = [tf.reduce_sum(tf.cast(image[0], tf.float32))[tf.newaxis] for image in images]
+        return {"representation": tf.stack(sums)}
+
+    (tmp_path / "turned.jpg").write_bytes(oriented("JPEG", 6))
+    (tmp_path / "torn.png").write_bytes((folder / "0.png").read_bytes()[:30])
+    served = Served(serve, None, marks_invalid=False)
+    with mock.patch("tf_simclrv2.programs.exported.load_served", return_value=served):
+        outcome = command(
+            "embed", f"--saved_model={method['export']}", f"--images={tmp_path}",
+            f"--output={tmp_path}/out.npy",
+        )  # fmt: skip
+    assert outcome.code == 0
+    assert f"unreadable, left out: {tmp_path}/torn.png" in outcome.err
+    first_row = decode(tf.constant(oriented("JPEG", 6)))[0].numpy()
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), [[first_row.sum()]])
 
 
 def test_embeddings_have_ids_and_show_in_the_projector(command, method, folder, expected, tmp_path):

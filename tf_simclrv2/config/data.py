@@ -6,6 +6,8 @@ from typing import Optional
 
 from tf_simclrv2.config.settings import Must, Section, required, setting, setting_of
 
+# From here on Pillow suspects an attack; decoded they take half a gigabyte.
+MAX_IMAGE_PIXELS = 178_956_970
 # Sizes that suit data sets of small images; all others default to ImageNet's 224.
 DEFAULT_IMAGE_SIZES = {"digits": 16, "cifar10": 32, "cifar100": 32, "svhn_cropped": 32, "mnist": 32}
 
@@ -64,6 +66,12 @@ class DataConfig(Section):
         may_change=True,
     )
     strict_images: bool = setting(False, "Stop at a folder's first corrupt file.", may_change=True)
+    max_image_pixels: int = setting(
+        MAX_IMAGE_PIXELS,
+        "Pixels that an image file may have; one that claims more counts as corrupt.",
+        within="(0, inf)",
+        may_change=True,
+    )
     cache_dataset: bool = setting(
         False, "Keep the data set's undecoded examples in memory.", may_change=True
     )

@@ -3,7 +3,15 @@
 import dataclasses
 from typing import Optional
 
-from tf_simclrv2.config.settings import Must, Section, refuse, required, setting
+from tf_simclrv2.config.data import DataConfig
+from tf_simclrv2.config.settings import (
+    Must,
+    Section,
+    refuse,
+    required,
+    setting,
+    setting_of,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +30,7 @@ class ExportedModelConfig(Section):
         is_path=True,
     )
     batch_size: int = setting(32, "Images at a time.", within="(0, inf)")
+    max_image_pixels: int = setting_of(DataConfig, "max_image_pixels")
 
 
 @dataclasses.dataclass(frozen=True)

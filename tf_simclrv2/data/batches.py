@@ -6,7 +6,8 @@ from typing import Callable, Dict, Mapping, Optional
 
 from tf_simclrv2.config import AugmentationConfig, DataConfig
 from tf_simclrv2.config.memory import check_images
-from tf_simclrv2.data.images import decode, read
+from tf_simclrv2.data.decoding import ANY, Decoder
+from tf_simclrv2.data.images import read
 from tf_simclrv2.data.sources import UNLABELLED, Source, open_source
 from tf_simclrv2.data.stream import WHOLE, Part, Stream
 from tf_simclrv2.data.views import (
@@ -66,9 +67,9 @@ class Views:
         """Draws for the views of each position from ``start`` on, see :func:`draws_from`."""
         return draws_from(seed, list(self.names.values()), start)
 
-    def crops(self, image: tf.Tensor, seeds: tf.Tensor) -> tf.Tensor:
+    def crops(self, image: tf.Tensor, seeds: tf.Tensor, decoder: Decoder = ANY) -> tf.Tensor:
         """Makes the first stage of an image's views, in the order of ``names``."""
-        return crop_views(image, self.image_size, seeds, self.augmentation)
+        return crop_views(image, self.image_size, seeds, self.augmentation, decoder)
 
 
 def batches(
@@ -88,13 +89,13 @@ def batches(
       images without one; and, with ``on_device``, of the views' draws, float32 [batch, 13], under
       the view's name and ``DRAWS``.
     """
-    num_classes = stream.source.num_classes
+    num_classes, decoder = stream.source.num_classes, stream.decoder
     least = 0 if views.needs_labels and stream.unlabelled is None else UNLABELLED
 
     def first_stage(example, drawn):
         seeds, draws = drawn
         return {
-            "views": views.crops(read(example)["image"], seeds),
+            "views": views.crops(read(example)["image"], seeds, decoder),
             "draws": draws,
             **{name: example[name] for name in ("id", "label")},
         }
@@ -170,9 +171,11 @@ def evaluation_batches(
     batch_size = -(-wanted // part.replicas) * part.replicas
     check_images("eval_batch_size", data.eval_batch_size, batch_size // part.pipelines, size)
     steps = -(-count // batch_size)
+    decoder = source.decoder(split)
 
     def transform(example, weight):
-        image = evaluation_view(decode(read(example)["image"]), size)
+        image = decoder(read(example)["image"])
+        image = evaluation_view(image, size, may_be_large=decoder.unusual)
         return {"id": example["id"], "label": example["label"], "image": image, "weight": weight}
 
     def checked(batch):

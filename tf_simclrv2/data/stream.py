@@ -6,6 +6,7 @@ from typing import Dict, List, Optional, Sequence
 import numpy as np
 
 from tf_simclrv2.config import DataConfig
+from tf_simclrv2.data.decoding import Decoder
 from tf_simclrv2.data.disk_cache import cached_on_disk
 from tf_simclrv2.data.images import read
 from tf_simclrv2.data.sources import SHUFFLE_BUFFER, Source
@@ -66,6 +67,12 @@ class Stream:
         """Examples in an epoch."""
         count = _count(self.source, self._split, self._ids)
         return count + (0 if self.unlabelled is None else _count(self.unlabelled, "train"))
+
+    @property
+    def decoder(self) -> Decoder:
+        """What decodes the examples' images."""
+        decoder = self.source.decoder(self._split)
+        return decoder if self.unlabelled is None else decoder | self.unlabelled.decoder("train")
 
     def examples(self, start: int = 0) -> tf.data.Dataset:
         """Returns the examples from a position on, without reading the earlier ones.

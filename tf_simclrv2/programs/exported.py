@@ -3,16 +3,17 @@
 import logging
 import os
 import tempfile
-from typing import Dict, Iterator, List, Tuple
+from typing import Dict, Iterator, List, Sequence, Tuple
 
 import numpy as np
 from tqdm import tqdm
 
 from tf_simclrv2.config import ConfigError, ExportedModelConfig, refuse
-from tf_simclrv2.config.user_files import FILE, printable, why_unreadable
-from tf_simclrv2.data.images import decode
+from tf_simclrv2.config.user_files import FILE, printable
+from tf_simclrv2.data.decoding import PLAIN
 from tf_simclrv2.data.listing import find_images
 from tf_simclrv2.keras2 import tf
+from tf_simclrv2.programs.encoded import EncodedImages
 from tf_simclrv2.programs.served import damaged_refused, load_served
 from tf_simclrv2.runtime.files import check_place, temporary_of
 
@@ -53,7 +54,6 @@ class ExportedModel:
 
     Attributes:
       class_names: names of the classes; None for a model without a classifier.
-      unreadable: paths of the files so far that are missing or corrupt.
 
     Raises:
       ConfigError: there is no such model, it is damaged, or there is no image.
@@ -63,7 +63,6 @@ class ExportedModel:
         assert config.images is not None and config.saved_model is not None  # They are required.
         self._config = config
         self._paths = find_images(config.images)
-        self.unreadable: List[str] = []
         saved_model = os.path.expanduser(config.saved_model)
         candidates = [saved_model, os.path.join(saved_model, "1")]
         found = [
@@ -72,7 +71,9 @@ class ExportedModel:
         if not found:
             raise refuse("saved_model", config.saved_model, "must be an export with a SavedModel")
         with damaged_refused(config.saved_model):
-            self._serve, self.class_names = load_served(found[0])
+            self._served = load_served(found[0])
+        self.class_names = self._served.class_names
+        self._images = EncodedImages(config.max_image_pixels, self._served.marks_invalid)
 
     def outputs(self, name: str) -> Iterator[Tuple[List[str], Dict[str, np.ndarray]]]:
         """Applies the model to all images, batch by batch, with a progress bar.
@@ -89,44 +90,45 @@ class ExportedModel:
         size = self._config.batch_size
         any_readable = False
         for start in tqdm(range(0, len(self._paths), size), desc=name, unit="batch"):
-            paths, contents = self._read(self._paths[start : start + size])
-            try:
-                outputs = self._apply(contents)
-            except tf.errors.InvalidArgumentError:
-                readable = [_is_image(content) for content in contents]
-                self.unreadable += [path for path, good in zip(paths, readable) if not good]
-                paths = [path for path, good in zip(paths, readable) if good]
-                contents = [content for content, good in zip(contents, readable) if good]
-                outputs = self._apply_or_refuse(contents)
-            if paths:
-                any_readable = True
-                yield paths, outputs
-        for path in self.unreadable:
-            reason = why_unreadable(path) if os.path.lexists(path) else None
-            because = f" ({reason})" if reason else ""
+            for paths, contents in self._images.batches(self._paths[start : start + size]):
+                paths, outputs = self._outputs_of(paths, contents)
+                if paths:
+                    any_readable = True
+                    yield paths, outputs
+        for path, reason in self._images.unreadable.items():
+            because = f" ({printable(reason)})" if reason else ""
             logger.error("unreadable, left out: %s%s", printable(path), because)
         if not any_readable:
             raise refuse("images", self._config.images, "every file is missing or corrupt")
 
-    def _read(self, paths: List[str]) -> Tuple[List[str], List[bytes]]:
-        read: List[str] = []
-        contents: List[bytes] = []
-        for path in paths:
-            if why_unreadable(path) is not None:
-                self.unreadable.append(path)
-                continue
-            try:
-                with open(path, "rb") as file:
-                    contents.append(file.read())
-                read.append(path)
-            except OSError:
-                self.unreadable.append(path)
-        return read, contents
+    def _outputs_of(
+        self, paths: List[str], contents: List[bytes]
+    ) -> Tuple[List[str], Dict[str, np.ndarray]]:
+        """The outputs of those of the images that can be decoded, and their paths."""
+        if self._served.marks_invalid:
+            outputs = self._apply_or_refuse(contents)
+            valid = outputs.pop("valid")
+            outputs = {name: value[valid] for name, value in outputs.items()}
+            return self._kept(paths, valid.tolist()), outputs
+        try:
+            return paths, self._apply(contents)
+        except tf.errors.InvalidArgumentError:
+            # Earlier exports answer nothing if one image is corrupt.
+            good = [_is_image(content) for content in contents]
+            whole = [content for content, is_good in zip(contents, good) if is_good]
+            return self._kept(paths, good), self._apply_or_refuse(whole)
+
+    def _kept(self, paths: List[str], good: Sequence[bool]) -> List[str]:
+        """The paths of good images; notes the others."""
+        self._images.unreadable.update(
+            {path: None for path, is_good in zip(paths, good) if not is_good}
+        )
+        return [path for path, is_good in zip(paths, good) if is_good]
 
     def _apply(self, contents: List[bytes]) -> Dict[str, np.ndarray]:
         if not contents:
             return {}
-        outputs = self._serve(tf.constant(contents))
+        outputs = self._served.serve(tf.constant(contents))
         return {name: value.numpy() for name, value in outputs.items()}
 
     def _apply_or_refuse(self, contents: List[bytes]) -> Dict[str, np.ndarray]:
@@ -141,7 +143,7 @@ class ExportedModel:
 
 def _is_image(content: bytes) -> bool:
     try:
-        decode(tf.constant(content))
+        PLAIN(tf.constant(content))
     except tf.errors.InvalidArgumentError:
         return False
     return True

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional
 
 from google.protobuf.message import DecodeError
 
@@ -18,6 +18,20 @@ _SIGNATURE = "serving_bytes"
 _DAMAGES = (
     *READ_ERRORS, DecodeError, OSError, LookupError, TypeError, AttributeError, AssertionError,
 )  # fmt: skip
+
+
+class Served(NamedTuple):
+    """What an export serves.
+
+    Attributes:
+      serve: the signature that takes encoded images, string [batch].
+      class_names: names of the classes; None for a model without a classifier.
+      marks_invalid: whether it answers the other images of a batch if one can't be decoded.
+    """
+
+    serve: Serve
+    class_names: Optional[List[str]]
+    marks_invalid: bool
 
 
 class Damaged(Exception):
@@ -40,15 +54,11 @@ def damaged_refused(saved_model: str) -> Iterator[None]:
         raise refuse("saved_model", saved_model, str(error)) from error
 
 
-def load_served(directory: str) -> Tuple[Serve, Optional[List[str]]]:
+def load_served(directory: str) -> Served:
     """Loads what an export serves.
 
     Args:
       directory: of the SavedModel.
-
-    Returns:
-      The signature that takes encoded images, string [batch]; and the names of the classes, None
-      for a model without a classifier.
 
     Raises:
       Damaged: it is damaged, or no SavedModel of our export.
@@ -69,7 +79,7 @@ def load_served(directory: str) -> Tuple[Serve, Optional[List[str]]]:
         # The signature's functions live as long as the model does.
         return model.signatures[_SIGNATURE](image_bytes)
 
-    return serve, class_names
+    return Served(serve, class_names, "valid" in signatures[_SIGNATURE].outputs)
 
 
 def _graph(directory: str) -> Any:

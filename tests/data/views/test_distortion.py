@@ -18,6 +18,7 @@ from tests.data.views.helpers import (
 )
 from tf_simclrv2.config import AugmentationConfig, DataConfig
 from tf_simclrv2.data.batches import Views, batches
+from tf_simclrv2.data.decoding import PLAIN
 from tf_simclrv2.data.stream import Stream
 from tf_simclrv2.data.views import distort, draw, ready_for_network
 from tf_simclrv2.keras2 import tf
@@ -83,6 +84,7 @@ def test_views_of_one_image_are_drawn_independently_in_a_step_and_between_steps(
         num_examples=lambda split: 1,
         num_classes=None,
         shuffle_buffer=None,
+        decoder=lambda split: PLAIN,
     )
     data, steps, config = DataConfig(dataset="digits", image_size=8), 400, AugmentationConfig()
 

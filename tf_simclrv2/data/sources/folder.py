@@ -9,7 +9,8 @@ import numpy as np
 
 from tf_simclrv2.config import SMALLEST_IMAGE, ConfigError, DataConfig, place, refuse
 from tf_simclrv2.config.user_files import printable
-from tf_simclrv2.data.images import IMAGE_SUFFIXES, shapes_of
+from tf_simclrv2.data.decoding import ONLY_ON_HOST, ORDINARY, PLAIN, Decoder
+from tf_simclrv2.data.images import IMAGE_SUFFIXES, Shape, shapes_of
 from tf_simclrv2.data.listing import list_images
 from tf_simclrv2.data.sources.source import UNLABELLED, Source, digest
 from tf_simclrv2.keras2 import tf
@@ -69,6 +70,8 @@ class FolderSource(Source):
             raise self._refuse("must be an existing directory")
         self.directory = place(self._root)
         self._checked: Dict[str, List[str]] = {}
+        # What decoding takes, by split.
+        self._needs: Dict[str, int] = {}
         self._classes = classes
         self._content_keys: Dict[str, str] = {}
         self.class_names = None
@@ -206,17 +209,40 @@ class FolderSource(Source):
         if split not in self._checked:
             files = self._files[split]
             readable = [file for file in files if file not in self._unreadable]
-            shapes = shapes_of(self._root, readable) if readable else {}
+            shapes: Dict[str, Shape] = {}
+            if readable:
+                shapes, reasons = shapes_of(self._root, readable, self._data.max_image_pixels)
+                self._unreadable.update(reasons)
             self._judge(split, [file for file in files if file not in shapes], len(files))
-            smallest = min(shapes, key=lambda file: min(shapes[file]))
-            if min(shapes[smallest]) < SMALLEST_IMAGE["cifar"]:
-                height, width = shapes[smallest]
+            smallest = min(shapes, key=lambda file: min(shapes[file][:2]))
+            if min(shapes[smallest][:2]) < SMALLEST_IMAGE["cifar"]:
+                height, width, _ = shapes[smallest]
                 raise self._refuse(
                     f"{printable(smallest)} has {height}x{width} pixels, too few to crop; height "
                     f"and width must be at least {SMALLEST_IMAGE['cifar']}"
                 )
+            self._warn_of_pillow(split, shapes)
+            self._needs[split] = max(shape.needs for shape in shapes.values())
             self._checked[split] = [file for file in files if file in shapes]
         return self._checked[split]
+
+    def _warn_of_pillow(self, split: str, shapes: Dict[str, Shape]) -> None:
+        """Warns of files that take longer than others and that exports don't decode."""
+        slow = [file for file, shape in shapes.items() if shape.needs == ONLY_ON_HOST]
+        if slow:
+            kinds = sorted({os.path.splitext(file)[1].lower() for file in slow})
+            logger.warning(
+                "%d of the %d files of %s %s (%s) are decoded by Pillow, which takes longer than "
+                "JPEG or PNG, and an export's serving_bytes doesn't take them",
+                len(slow), len(shapes), printable(self._root), split, ", ".join(kinds),
+            )  # fmt: skip
+
+    def decoder(self, split: str) -> Decoder:
+        self._decodable(split)
+        needs = self._needs[split]
+        if needs == ORDINARY:
+            return PLAIN
+        return Decoder(on_host=needs == ONLY_ON_HOST, max_pixels=self._data.max_image_pixels)
 
     def _judge(self, split: str, corrupt: List[str], count: int) -> None:
         """Warns of corrupt files, or refuses them if the settings say so."""

@@ -6,6 +6,7 @@ from typing import Iterable, List, Optional
 
 from tf_simclrv2.config import ConfigError, DataConfig, refuse
 from tf_simclrv2.config.user_files import printable
+from tf_simclrv2.data.decoding import ANY, Decoder
 from tf_simclrv2.data.images import read
 from tf_simclrv2.keras2 import tf
 
@@ -84,6 +85,10 @@ class Source(abc.ABC):
           and either ``image``, the encoded image, or ``path``, its file; and of ``label``, int64
           scalar (-1 for a data set without labels).
         """
+
+    def decoder(self, split: str) -> Decoder:
+        """What decodes a split's images; a subclass that knows their kinds saves operations."""
+        return ANY
 
     def content_key(self, split: str) -> str:
         """A text that differs if the examples of a split, their order or their labels do.

@@ -12,6 +12,7 @@ import numpy as np
 
 from tf_simclrv2.config import ConfigError, DataConfig, refuse
 from tf_simclrv2.config.user_files import printable
+from tf_simclrv2.data.decoding import ANY, PLAIN, Decoder
 from tf_simclrv2.data.listing import find_image
 from tf_simclrv2.data.sources.preparing import foreign_entry, only_one
 from tf_simclrv2.data.sources.source import UNLABELLED, Source, digest
@@ -43,6 +44,7 @@ class TfdsSource(Source):
 
     # Whether it may be stored in a directory that also holds image files.
     may_lie_next_to_images = True
+    _decoder: Decoder = ANY
 
     def __init__(self, data: DataConfig):
         import tensorflow_datasets as tfds
@@ -62,6 +64,13 @@ class TfdsSource(Source):
                 data.dataset,
                 "must be a data set with a feature named image, which is an image of integers",
             )
+        # Its images were made of pixels of 8 bits, without transparency or orientation.
+        plain = image.encoding_format == "png" or (
+            image.encoding_format is None and image.shape[-1] == 1
+        )
+        plain = plain and image.shape[-1] in (1, 3) and image.np_dtype == np.uint8
+        decoder = Decoder(on_host=False, max_pixels=data.max_image_pixels)
+        self._decoder = PLAIN if plain else decoder
         self.class_names = None
         if "label" in features and isinstance(features["label"], tfds.features.ClassLabel):
             self.class_names = list(features["label"].names)
@@ -151,6 +160,9 @@ class TfdsSource(Source):
             return self._builder.info.splits[split].num_examples
         except ValueError as error:  # A split or a part of one that there is not.
             raise KeyError(split) from error
+
+    def decoder(self, split: str) -> Decoder:
+        return self._decoder
 
     def content_key(self, split: str) -> str:
         directory = os.path.realpath(self._builder.data_dir)

@@ -3,7 +3,9 @@
 from typing import Tuple
 
 from tf_simclrv2.config import LARGEST_CIFAR_STEM_IMAGE, AugmentationConfig
-from tf_simclrv2.data.images import decode
+from tf_simclrv2.data.decoding import ANY, Decoder
+from tf_simclrv2.data.headers import JPEG
+from tf_simclrv2.data.pixels import LARGEST, MOST_IN_FLOATS, as_stored, turned
 from tf_simclrv2.keras2 import tf
 
 # Below this many pixels telling JPEGs from other files costs more than their whole decoding.
@@ -14,7 +16,11 @@ _MIN_CROP_COVERED = 0.1
 
 
 def crop_views(
-    image: tf.Tensor, image_size: int, seeds: tf.Tensor, config: AugmentationConfig
+    image: tf.Tensor,
+    image_size: int,
+    seeds: tf.Tensor,
+    config: AugmentationConfig,
+    decoder: Decoder = ANY,
 ) -> tf.Tensor:
     """The first stage of an image's views: decode, random crop and resize.
 
@@ -25,11 +31,13 @@ def crop_views(
       image_size: height and width of the views in pixels.
       seeds: int64 [views, 2]; the same seed makes the same crop.
       config: whether to crop, and the bounds of crops.
+      decoder: what decodes the file; an orientation that it honours is that of the crops.
 
     Returns:
       uint8 [views, image_size, image_size, 3].
     """
     count, encoded = seeds.shape[0], image.dtype == tf.string
+    header = decoder.header(image) if encoded and decoder.unusual else None
 
     def resized(crops):
         views = [resize(crop, image_size) for crop in crops]
@@ -42,15 +50,23 @@ def crop_views(
         ]
 
     def of_jpeg():
-        drawn = windows(tf.io.extract_jpeg_shape(image))
+        shape = tf.io.extract_jpeg_shape(image)
+        if header is not None:
+            shape = tf.gather(shape, tf.where(header.orientation >= 5, [1, 0, 2], [0, 1, 2]))
+        drawn = windows(shape)
         first = tf.reduce_min([begin for begin, _ in drawn], axis=0)
         last = tf.reduce_max([begin + size for begin, size in drawn], axis=0)
         around = tf.concat([first[:2], (last - first)[:2]], 0)
-        part = tf.io.decode_and_crop_jpeg(image, around, channels=3)
+        if header is None:
+            part = tf.io.decode_and_crop_jpeg(image, around, channels=3)
+        else:
+            stored = as_stored(around, shape[:2], header.orientation)
+            part = tf.io.decode_and_crop_jpeg(image, stored, channels=3)
+            part = turned(part, header.orientation)
         return resized([tf.slice(part, begin - first, size) for begin, size in drawn])
 
     def pixels():
-        return decode(image) if encoded else image
+        return decoder(image, header) if encoded else image
 
     def of_others():
         whole = pixels()
@@ -60,8 +76,12 @@ def crop_views(
         views = tf.repeat(resized([pixels()]), count, axis=0)
     elif not encoded or image_size < SMALLEST_PARTLY_DECODED:
         views = of_others()
-    else:
+    elif header is None:
         views = tf.cond(tf.io.is_jpeg(image), of_jpeg, of_others)
+    else:
+        # Large ones are reduced as a whole.
+        partly = (header.kind == JPEG) & (header.pixels <= min(LARGEST, decoder.max_pixels))
+        views = tf.cond(partly, of_jpeg, of_others)
     return tf.ensure_shape(views, [count, image_size, image_size, 3])
 
 
@@ -97,20 +117,31 @@ def resize(image: tf.Tensor, image_size: int) -> tf.Tensor:
     return tf.image.resize(image, [image_size, image_size], tf.image.ResizeMethod.BICUBIC)
 
 
-def evaluation_view(image: tf.Tensor, image_size: int) -> tf.Tensor:
+def evaluation_view(image: tf.Tensor, image_size: int, may_be_large: bool = True) -> tf.Tensor:
     """The view for evaluation: the centre of large images, small images as they are, resized.
 
     Args:
       image: uint8 [height, width, 3].
       image_size: height and width of the view in pixels.
+      may_be_large: whether to look if there are so many pixels that no copy in floating point fits.
 
     Returns:
       float32 [image_size, image_size, 3] in [0, 1].
     """
-    view = tf.image.convert_image_dtype(image, tf.float32)
+    image = tf.convert_to_tensor(image)
     if image_size > LARGEST_CIFAR_STEM_IMAGE:
-        view = center_crop(view, EVALUATION_CROP_PROPORTION)
-    view = tf.clip_by_value(resize(view, image_size), 0.0, 1.0)
+        image = center_crop(image, EVALUATION_CROP_PROPORTION)
+
+    def resized():
+        return resize(tf.image.convert_image_dtype(image, tf.float32), image_size)
+
+    def resized_first():
+        # The last bits differ.
+        return resize(image, image_size) / image.dtype.max
+
+    few = tf.reduce_prod(tf.shape(image, tf.int64)[:2]) <= MOST_IN_FLOATS
+    view = tf.cond(few, resized, resized_first) if may_be_large else resized()
+    view = tf.clip_by_value(view, 0.0, 1.0)
     return tf.ensure_shape(view, [image_size, image_size, 3])
 
 

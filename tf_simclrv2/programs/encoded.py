@@ -1,0 +1,106 @@
+"""Reads image files as an export takes them: as bytes that it decodes, in batches that fit."""
+
+import os
+import re
+from typing import Dict, Iterator, List, Optional, Tuple
+
+from tf_simclrv2.config.user_files import why_unreadable
+from tf_simclrv2.data import host
+from tf_simclrv2.data.decoding import ONLY_ON_HOST, ORDINARY, Decoder, needs_of
+from tf_simclrv2.data.images import why_too_large
+from tf_simclrv2.keras2 import tf
+
+# Pixels, and bytes of files, of a batch; a single file may have more.
+_MOST_PIXELS = 1 << 27
+_MOST_BYTES = 1 << 29
+_CONTENT = [tf.TensorSpec([], tf.string)]
+
+
+class EncodedImages:
+    """Reads files, and finds out which can't be read.
+
+    Args:
+      max_pixels: that a file may have.
+      decodes_unusual: whether the export decodes all but what only Pillow does. For one that
+        doesn't, files are decoded here and handed over as PNG, and so is what only Pillow decodes.
+
+    Attributes:
+      unreadable: why a file was left out, as far as that is known, by path.
+    """
+
+    def __init__(self, max_pixels: int, decodes_unusual: bool):
+        self.unreadable: Dict[str, Optional[str]] = {}
+        self._max_pixels = max_pixels
+        self._most = ORDINARY if not decodes_unusual else ONLY_ON_HOST - 1
+        decoder = Decoder(max_pixels=max_pixels)
+
+        @tf.function(input_signature=_CONTENT)
+        def look(content):
+            header = decoder.header(content)
+            return needs_of(header), header.pixels
+
+        @tf.function(input_signature=_CONTENT)
+        def as_png(content):
+            # Smaller files would take longer.
+            return tf.io.encode_png(decoder(content), compression=1)
+
+        self._look, self._as_png = look, as_png
+
+    def batches(self, paths: List[str]) -> Iterator[Tuple[List[str], List[bytes]]]:
+        """Reads files, divided where they are many pixels or bytes.
+
+        Yields:
+          Paths, and the files' contents.
+        """
+        read: List[str] = []
+        contents: List[bytes] = []
+        pixels, size = 0.0, 0
+        for path in paths:
+            content = self._content(path)
+            if content is None:
+                continue
+            taken = self._taken(path, content)
+            if taken is None:
+                continue
+            content, its_pixels = taken
+            pixels, size = pixels + its_pixels, size + len(content)
+            if read and (pixels > _MOST_PIXELS or size > _MOST_BYTES):
+                yield read, contents
+                read, contents, pixels, size = [], [], its_pixels, len(content)
+            read.append(path)
+            contents.append(content)
+        if read:
+            yield read, contents
+
+    def _content(self, path: str) -> Optional[bytes]:
+        reason = why_unreadable(path)
+        try:
+            if reason is None:
+                with open(path, "rb") as file:
+                    return file.read()
+        except OSError as error:
+            reason = error.strerror
+        self.unreadable[path] = reason if os.path.lexists(path) else None
+        return None
+
+    def _taken(self, path: str, content: bytes) -> Optional[Tuple[bytes, float]]:
+        """What to hand to the export of a file, and its pixels; None if it can't be read."""
+        try:
+            needs, pixels = (each.numpy() for each in self._look(content))
+            reason = why_too_large(pixels, self._max_pixels)
+            if reason is None and needs > self._most:
+                content = self._as_png(content).numpy()
+        except (tf.errors.InvalidArgumentError, ValueError) as error:
+            self.unreadable[path] = _told(error)
+            return None
+        if reason is not None:
+            self.unreadable[path] = reason
+            return None
+        return content, float(pixels)
+
+
+def _told(error: Exception) -> Optional[str]:
+    """What Pillow says of a file; TensorFlow only says that there is an error."""
+    message = error.message if isinstance(error, tf.errors.OpError) else str(error)
+    found = re.search(rf"{host.UNREADABLE}[^\n]*", message)
+    return found and found.group()
