@@ -50,7 +50,21 @@ PRETRAINED = config.PretrainConfig(
     network=NETWORK,
     projection_head=HEAD,
     augmentation=config.AugmentationConfig(
-        color_jitter_strength=0.5, use_blur=True, use_flip=False, use_crop=False, crop_area_min=0.3
+        color_jitter_strength=0.5,
+        grayscale_probability=0.1,
+        blur_probability=0.3,
+        solarize_probability=0.2,
+        use_flip=False,
+        use_vertical_flip=True,
+        rotate_90=True,
+        use_crop=False,
+        crop_area_min=0.3,
+        rotation_max_degrees=20,
+        scale_min=0.8,
+        scale_max=1.5,
+        shear_max=0.2,
+        translate_max=0.1,
+        fill_mode="reflect",
     ),
     optimization=config.OptimizationConfig(weight_decay=0.5),
 )
@@ -64,7 +78,20 @@ OF_DATASET = {
     "holdout_seed": 5,
 }
 # What says how images may be changed; strengths keep each step's own default.
-VIEWS = {"use_flip": False, "use_crop": False, "crop_area_min": 0.3, "crop_aspect_max": 4 / 3}
+VIEWS = {
+    "use_flip": False,
+    "use_vertical_flip": True,
+    "rotate_90": True,
+    "use_crop": False,
+    "crop_area_min": 0.3,
+    "crop_aspect_max": 4 / 3,
+    "rotation_max_degrees": 20,
+    "scale_min": 0.8,
+    "scale_max": 1.5,
+    "shear_max": 0.2,
+    "translate_max": 0.1,
+    "fill_mode": "reflect",
+}
 INHERITED = {
     **OF_DATASET,
     **VIEWS,

@@ -265,3 +265,42 @@ def test_the_later_of_two_settings_counts():
     assert learning_rate("--learning_rate=0.3", recipe) == 0.005
     # The including file's own line stands behind what it includes.
     assert config_of("finetune", recipe).data.dataset == "imagenet2012_subset/1pct"
+
+
+# What a preset must say, or a recipe that was given before would decide it.
+SAID_BY_PRESETS = {
+    "use_crop", "crop_area_min", "crop_aspect_max", "use_flip", "use_vertical_flip", "rotate_90",
+    "rotation_max_degrees", "scale_min", "scale_max", "shear_max", "translate_max", "fill_mode",
+    "color_jitter_strength", "use_blur",
+}  # fmt: skip
+PRESETS = [
+    path[len("flags/") : -len(".txt")] for path in RECIPES if path.startswith("flags/views/")
+]
+TRAINING = [path for path in RECIPES if not path.startswith(("flags/views/", "flags/networks/"))]
+
+
+def test_there_are_presets_of_views():
+    names = {pathlib.Path(preset).name for preset in PRESETS}
+    assert names == {"photographs", "documents", "microscopy", "aerial", "xray", "textures"}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_stands_beside_any_training_recipe_and_decides_the_views(preset):
+    alone = config_of("pretrain", preset).augmentation
+    for recipe in TRAINING:
+        command, *arguments = command_in(recipe)
+        kind, flag = COMMANDS[command].config, f"--flagfile=flags/{preset}.txt"
+        after = command_line.build(kind, command_line.parse(kind, [*arguments, flag])).augmentation
+        assert after == alone, recipe
+        command_line.build(kind, command_line.parse(kind, [flag, *arguments]))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_says_all_that_views_depend_on_and_why(preset):
+    values = command_line.parse(COMMANDS["pretrain"].config, [f"--flagfile=flags/{preset}.txt"])
+    assert SAID_BY_PRESETS <= values.keys() <= {*SAID_BY_PRESETS, "grayscale_probability"}
+    assert any(line.startswith(" Assumes ") for line in header(f"flags/{preset}.txt"))
+
+
+def test_the_preset_of_photographs_is_the_papers():
+    assert config_of("pretrain", "views/photographs") == config_of("pretrain")

@@ -121,6 +121,17 @@ VIEWS = [
     Row("crop_area_min", 0.9, _picture, along="--use_crop=true"),
     Row("crop_aspect_max", 1.0, _picture, along="--use_crop=true"),
     Row("color_space", "yiq", _picture, along="--color_jitter_strength=0.5"),
+    Row("use_vertical_flip", "true", _picture),
+    Row("rotate_90", "true", _picture),
+    Row("rotation_max_degrees", 30, _picture),
+    Row("scale_min", 0.5, _picture),
+    Row("scale_max", 2.0, _picture),
+    Row("shear_max", 0.5, _picture),
+    Row("translate_max", 0.3, _picture),
+    Row("fill_mode", "constant", _picture, along="--translate_max=0.3"),
+    Row("grayscale_probability", 1.0, _picture),
+    Row("blur_probability", 1.0, _picture, along="--image_size=24 --use_blur=true"),
+    Row("solarize_probability", 1.0, _picture),
 ]  # fmt: skip
 
 

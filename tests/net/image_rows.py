@@ -11,6 +11,7 @@ _FLIPPED = f"{IMAGES} --use_flip=true"
 _DAMAGED = f"{IMAGES} --data_dir={{damaged}}"
 _ON_DEVICE = f"{IMAGES} --augment_on=device"
 _LARGER = "--image_size=24"
+_WARPED = f"{IMAGES} --data_dir={{same}} --image_size=16"
 # Makes it one of the jobs of test_counting.
 _AS_COUNTED = "--log_every_steps=2"
 _LABELS = f"{IMAGES} --labels_per_class=3 {_AS_COUNTED}"
@@ -23,6 +24,12 @@ def _all(good):
 _NONE, _ALL = _all(lambda share: share == 0), _all(lambda share: share == 1)
 _SOME = _all(lambda share: 0.2 < share < 0.8)
 _FEW = _all(lambda share: share < 0.5)
+_MOST = _all(lambda share: share > 0.8)
+_HALF = _all(lambda value: 0.4 < value < 0.51)
+
+
+def _between(low: float, high: float):
+    return lambda seen: low < seen < high
 
 
 def _lower(before, after) -> None:
@@ -84,7 +91,16 @@ def _distortions(place: str) -> List[Row]:
         Row("use_blur", "true", images.contrasts, _lower, f"{place} {_LARGER}"),
         Row("color_jitter_strength", 0.5, images.untouched, becomes(_ALL, _FEW), place),
         Row("color_space", "yiq", images.distorted, changes, jittered),
-    ]
+        Row("use_vertical_flip", "true", images.reflected, becomes(_NONE, _SOME), place,
+            group=f"turned {place}"),
+        Row("rotate_90", "true", images.quarter_turned, becomes(_NONE, _SOME), place,
+            group=f"turned {place}"),
+        Row("blur_probability", 1.0, images.contrasts, _lower, f"{place} {_LARGER} --use_blur"),
+        Row("grayscale_probability", 1.0, images.grey, becomes(_NONE, _ALL), place,
+            group=f"inverted {place}"),
+        Row("solarize_probability", 1.0, images.brightest, becomes(_MOST, _HALF), place,
+            group=f"inverted {place}"),
+    ]  # fmt: skip
 
 
 def _same_distortions(place: str) -> List[Row]:
@@ -94,6 +110,11 @@ def _same_distortions(place: str) -> List[Row]:
         "use_blur": "true",
         "color_jitter_strength": 0.5,
         "color_space": "yiq",
+        "use_vertical_flip": "true",
+        "rotate_90": "true",
+        "blur_probability": 0.7,
+        "grayscale_probability": 0.4,
+        "solarize_probability": 0.6,
     }
     along = f"{place} {_LARGER}"
     flags = [f"--{name}={value}" for name, value in values.items()]
@@ -111,6 +132,18 @@ _AUGMENTATION = [
         becomes(lambda area: area < 0.35, lambda area: area > 0.4), _SAME, group="crop"),
     Row("crop_aspect_max", 1.0, images.largest_aspect,
         becomes(lambda aspect: aspect > 1.15, lambda aspect: aspect < 1.1), _SAME, group="crop"),
+    Row("rotation_max_degrees", 30, images.largest_turn,
+        becomes(_between(-1, 1), _between(15, 31)), _WARPED, group="warp"),
+    Row("scale_min", 0.7, images.smallest_scale,
+        becomes(_between(0.98, 1.02), _between(0.69, 0.85)), _WARPED, group="warp"),
+    Row("scale_max", 1.5, images.largest_scale,
+        becomes(_between(0.98, 1.02), _between(1.2, 1.52)), _WARPED, group="warp"),
+    Row("shear_max", 0.3, images.largest_slant,
+        becomes(_between(-0.02, 0.02), _between(0.15, 0.32)), _WARPED, group="warp"),
+    Row("translate_max", 0.2, images.largest_shift,
+        becomes(_between(-0.02, 0.02), _between(0.1, 0.21)), _WARPED, group="warp"),
+    Row("fill_mode", "constant", images.black_at_the_border, becomes(_NONE, _MOST),
+        f"{_WARPED} --translate_max=0.5"),
 ]  # fmt: skip
 
 _SHARED = [*_DATA, *_AUGMENTATION]

@@ -1,7 +1,7 @@
 """What rows look at, of a job of a training command: the images that it trains on."""
 
 import glob
-from typing import Callable, List
+from typing import Callable, List, NamedTuple, Sequence
 
 import numpy as np
 
@@ -115,6 +115,33 @@ def mirrored(held: Held) -> List[float]:
     return _shares(held, held.fed, _known(held)[:, :, ::-1])
 
 
+def _turns(images: np.ndarray, ks: Sequence[int]) -> np.ndarray:
+    """Images, turned by each of some numbers of quarters."""
+    return np.concatenate([np.rot90(images, k, axes=(1, 2)) for k in ks])
+
+
+def reflected(held: Held) -> List[float]:
+    """The part of the images that are mirrored and perhaps turned, and not changed otherwise."""
+    return _shares(held, held.fed, _turns(_known(held)[:, ::-1], range(4)))
+
+
+def quarter_turned(held: Held) -> List[float]:
+    """The part of the images that are turned by one or three quarters and perhaps mirrored."""
+    both = np.concatenate([_known(held), _known(held)[:, ::-1]])
+    return _shares(held, held.fed, _turns(both, (1, 3)))
+
+
+def grey(held: Held) -> List[float]:
+    """The part of the images whose channels are all alike, in each stream."""
+    spans = [np.ptp(images, axis=-1).max((1, 2)) for images in _streams(held.fed)]
+    return [float(np.mean(each < 1e-3)) for each in spans]
+
+
+def brightest(held: Held) -> List[float]:
+    """The largest value, in each stream."""
+    return [float(images.max()) for images in _streams(held.fed)]
+
+
 def contrasts(held: Held) -> List[float]:
     """How much neighbouring pixels differ, in each stream."""
     return [float(np.abs(np.diff(images, axis=2)).mean()) for images in _streams(held.fed)]
@@ -151,3 +178,63 @@ def largest_aspect(held: Held) -> float:
     """Of the crops, the largest ratio of their sides."""
     height, width = _extents(held)
     return float(np.maximum(height / width, width / height).max())
+
+
+class _Maps(NamedTuple):
+    """How views lie in images of the gradient, as the colours of their pixels say.
+
+    Attributes:
+      turns: angles in degrees, by which views are turned in the image.
+      scales: factors by which what they show is enlarged.
+      slants: of vertical lines.
+      shifts: larger one of the two of each view, of its side.
+    """
+
+    turns: np.ndarray
+    scales: np.ndarray
+    slants: np.ndarray
+    shifts: np.ndarray
+
+
+def _maps(held: Held) -> _Maps:
+    images = np.concatenate(_streams(held.batch)).astype(float) / 255
+    size = images.shape[1]
+    down, right = (np.indices((size, size)) - (size - 1) / 2) / size
+    maps = []
+    for image in images:
+        # Only within the image, and not where the gradient ends.
+        inside = ((image[..., :2] > 0.05) & (image[..., :2] < 0.95)).all(-1)
+        places = np.stack([right, down, np.ones_like(right)], axis=-1)[inside]
+        found = np.linalg.lstsq(places, image[inside][:, :2] - 0.5, rcond=None)[0]
+        spans, middle = found[:2].T, found[2]
+        turn = np.arctan2(spans[1, 0], spans[0, 0])
+        back = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+        upright = back @ spans
+        shift = np.abs(np.linalg.solve(spans, middle)).max()
+        maps.append((np.degrees(turn), 1 / upright[0, 0], upright[0, 1] / upright[1, 1], shift))
+    return _Maps(*np.array(maps).T)
+
+
+def largest_turn(held: Held) -> float:
+    return float(np.abs(_maps(held).turns).max())
+
+
+def smallest_scale(held: Held) -> float:
+    return float(_maps(held).scales.min())
+
+
+def largest_scale(held: Held) -> float:
+    return float(_maps(held).scales.max())
+
+
+def largest_slant(held: Held) -> float:
+    return float(np.abs(_maps(held).slants).max())
+
+
+def largest_shift(held: Held) -> float:
+    return float(_maps(held).shifts.max())
+
+
+def black_at_the_border(held: Held) -> List[float]:
+    """The part of the gradient's views that are black somewhere, where blue is never 0."""
+    return [float(np.mean(each[..., 2].min((1, 2)) < 100)) for each in _streams(held.batch)]

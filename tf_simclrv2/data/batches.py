@@ -16,6 +16,7 @@ from tf_simclrv2.data.views import (
     distort_on_host,
     draws_from,
     evaluation_view,
+    warp_views,
 )
 from tf_simclrv2.keras2 import tf
 
@@ -31,7 +32,7 @@ class Views:
         seed and position are the same if they have the same number, otherwise independent.
       image_size: height and width of the views in pixels.
       augmentation: how views are drawn.
-      on_device: whether to leave flip, colour distortion and blur to :func:`ready_for_network`,
+      on_device: whether to leave flips, colour distortion and blur to :func:`ready_for_network`,
         which takes the views' draws from the batch.
     """
 
@@ -67,9 +68,14 @@ class Views:
         """Draws for the views of each position from ``start`` on, see :func:`draws_from`."""
         return draws_from(seed, list(self.names.values()), start)
 
-    def crops(self, image: tf.Tensor, seeds: tf.Tensor, decoder: Decoder = ANY) -> tf.Tensor:
+    def crops(
+        self, image: tf.Tensor, seeds: tf.Tensor, draws: tf.Tensor, decoder: Decoder = ANY
+    ) -> tf.Tensor:
         """Makes the first stage of an image's views, in the order of ``names``."""
-        return crop_views(image, self.image_size, seeds, self.augmentation, decoder)
+        size, augmentation = self.image_size, self.augmentation
+        if augmentation.warps:
+            return warp_views(image, size, seeds, draws, augmentation, decoder)
+        return crop_views(image, size, seeds, augmentation, decoder)
 
 
 def batches(
@@ -86,7 +92,7 @@ def batches(
 
     Returns:
       Dicts of the views by name, uint8 [batch, size, size, 3]; of ``label``, int64 [batch], -1 for
-      images without one; and, with ``on_device``, of the views' draws, float32 [batch, 13], under
+      images without one; and, with ``on_device``, of the views' draws, float32 [batch, 22], under
       the view's name and ``DRAWS``.
     """
     num_classes, decoder = stream.source.num_classes, stream.decoder
@@ -95,7 +101,7 @@ def batches(
     def first_stage(example, drawn):
         seeds, draws = drawn
         return {
-            "views": views.crops(read(example)["image"], seeds, decoder),
+            "views": views.crops(read(example)["image"], seeds, draws, decoder),
             "draws": draws,
             **{name: example[name] for name in ("id", "label")},
         }

@@ -50,7 +50,7 @@ def two_views(
             element = {"image": element}
         others = {name: value for name, value in element.items() if name != "image"}
         seeds, draws = drawn
-        images = views.crops(_as_pixels(element.get("image")), seeds)
+        images = views.crops(_as_pixels(element.get("image")), seeds, draws)
         if config.distorts and views.on_device:
             others.update({name + DRAWS: d for name, d in zip(views.names, tf.unstack(draws))})
         elif config.distorts:

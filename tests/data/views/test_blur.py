@@ -5,6 +5,7 @@ import pytest
 
 from tests.data.views.helpers import (
     DRAWS,
+    PATHS,
     assert_probability,
     assert_uniform,
     on_device,
@@ -63,6 +64,19 @@ class TestBlur:
         sigmas = np.sqrt(-0.5 / np.log(neighbour[blurred] / centre[blurred]))
         assert sigmas.min() > 0.1
         assert_uniform(sigmas[sigmas > 0.2], 0.2, 2.0)
+
+    @PATHS
+    @pytest.mark.parametrize("probability", [0, 0.3, 1])
+    def test_it_is_as_frequent_as_asked_for(self, path, probability):
+        views = np.random.RandomState(1).randint(0, 256, (DRAWS, 20, 20, 3)).astype(np.uint8)
+        config = AugmentationConfig(
+            color_jitter_strength=0, use_flip=False, blur_probability=probability
+        )
+        draws = some_draws().numpy()
+        # The largest sigma, since the smallest change nothing.
+        draws[:, 12] = 0.99
+        blurred = np.abs(path(tf.constant(views), draws, config) - views / 255).max((1, 2, 3)) > 0.1
+        assert_probability(blurred, probability)
 
     def test_small_views_are_not_blurred(self):
         views = photographs(16, 19)

@@ -1,5 +1,6 @@
 """Draws, and the second stage as a whole: flips, and the same views on host and device."""
 
+import dataclasses
 import itertools
 import types
 
@@ -49,10 +50,60 @@ def test_half_of_the_views_are_flipped(path):
     assert_probability(flipped, 0.5)
 
 
+UNDISTORTED = AugmentationConfig(color_jitter_strength=0, use_blur=False, use_flip=False)
+
+
+@PATHS
+@pytest.mark.parametrize(
+    ("settings", "outcomes"),
+    [
+        ({"use_vertical_flip": True}, [lambda image: image, np.flipud]),
+        ({"rotate_90": True}, [lambda image, k=k: np.rot90(image, k) for k in range(4)]),
+        (
+            {"use_flip": True, "use_vertical_flip": True, "rotate_90": True},
+            [
+                lambda image, k=k, way=way: np.rot90(image[:, ::way], k)
+                for k in range(4)
+                for way in (1, -1)
+            ],
+        ),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
+)
+def test_all_flips_and_turns_are_as_frequent(path, settings, outcomes):
+    pixels = np.random.RandomState(8).randint(0, 256, (4, 4, 3)).astype(np.uint8)
+    config = dataclasses.replace(UNDISTORTED, **settings)
+    views = path(tf.constant(np.stack([pixels] * DRAWS)), some_draws(), config)
+    seen = [
+        np.abs(views - outcome(pixels / np.float32(255))).max((1, 2, 3)) < 1e-6
+        for outcome in outcomes
+    ]
+    assert np.sum(seen, axis=0).max() == np.sum(seen, axis=0).min() == 1
+    for each in seen:
+        assert_probability(each, 1 / len(outcomes))
+
+
+def test_draws_that_were_added_later_leave_the_first_ones_as_they_were():
+    """Or runs that go on would be continued with other views than they began with."""
+    seed = tf.constant([11, 4], tf.int64)
+    crops, draws = draw(seed, 8)
+    np.testing.assert_array_equal(draws[:, :13], tf.random.stateless_uniform([8, 13], seed))
+    of_crops = tf.constant([11 + 2**60, 4], tf.int64)
+    expected = tf.random.stateless_uniform([8, 2], of_crops, None, None, tf.int64)
+    np.testing.assert_array_equal(crops, expected)
+
+
 @pytest.mark.parametrize("color_space", ["hsv", "yiq"])
 @pytest.mark.parametrize("strength", [0.5, 1.0])
 def test_host_and_device_agree_on_the_same_draws(color_space, strength):
-    config = AugmentationConfig(color_jitter_strength=strength, color_space=color_space)
+    config = AugmentationConfig(
+        color_jitter_strength=strength,
+        color_space=color_space,
+        # With one of them, all that the second stage can do.
+        use_vertical_flip=strength == 1,
+        rotate_90=strength == 1,
+        solarize_probability=0.4 * (strength == 1),
+    )
     views = photographs(64, 48)
     draws = some_draws(64)
     device = on_device(views, draws, config)

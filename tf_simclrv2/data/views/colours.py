@@ -1,6 +1,6 @@
 """Colour distortion: brightness, contrast, saturation and hue in an order that is drawn; grayscale.
 
-SimCLR, appendix A. Images are planes, float32 [..., 3, height, width] in [0, 1].
+SimCLR, appendix A; and solarization. Images are planes, float32 [..., 3, height, width] in [0, 1].
 """
 
 import math
@@ -72,6 +72,11 @@ def for_each(values: tf.Tensor) -> tf.Tensor:
 def grayscale(planes: tf.Tensor) -> tf.Tensor:
     """Replaces the three channels of planes [..., 3, height, width] by their luminance."""
     return tf.repeat(_weighted_sum(planes, _LUMINANCE), 3, axis=-3)
+
+
+def solarize(planes: tf.Tensor) -> tf.Tensor:
+    """Inverts the values of planes that are at least a half (BYOL, appendix B)."""
+    return tf.where(planes < 0.5, planes, 1 - planes)
 
 
 def _changes(color_space: str) -> List[Change]:

@@ -1,11 +1,22 @@
-"""The second stage of a view: flip, colour distortion and blur, on the host or on the device."""
+"""The second stage of a view, on the host or on the device: all that keeps its pixels in place.
 
-from typing import Dict, Optional
+In this order: flips and quarter turns, colour jitter, grayscale, blur, solarization. These are
+SimCLR's (appendix A), and solarization comes last, as in BYOL (Grill et al., 2020, appendix B).
+"""
+
+import functools
+from typing import Callable, Dict, List, Optional, Tuple
 
 from tf_simclrv2.config import AugmentationConfig
 from tf_simclrv2.data.views.blur import blur_by_products, blur_by_shifts, blur_radius
-from tf_simclrv2.data.views.colours import for_each, grayscale, jitter_each, jitter_one
-from tf_simclrv2.data.views.draws import DRAWS, distortion_of
+from tf_simclrv2.data.views.colours import (
+    for_each,
+    grayscale,
+    jitter_each,
+    jitter_one,
+    solarize,
+)
+from tf_simclrv2.data.views.draws import DRAWS, Distortion, distortion_of
 from tf_simclrv2.keras2 import start_xla, tf
 
 
@@ -17,8 +28,8 @@ def distort_on_host(views: tf.Tensor, draws: tf.Tensor, config: AugmentationConf
 
     Args:
       views: uint8 [batch, size, size, 3].
-      draws: float32 [batch, 13].
-      config: whether to flip and blur, and the strength of the colour distortion.
+      draws: float32 [batch, 22].
+      config: which distortions, how strong and how probable.
 
     Returns:
       uint8 [batch, size, size, 3].
@@ -28,22 +39,25 @@ def distort_on_host(views: tf.Tensor, draws: tf.Tensor, config: AugmentationConf
 
     def of_one(arguments):
         view, drawn = arguments
-        distortion = distortion_of(drawn, config.color_jitter_strength)
+        distortion = distortion_of(drawn, config)
         planes = _to_planes(view)
-        if config.use_flip:
-            unflipped = planes
-            flipped = lambda: tf.reverse(unflipped, [-1])  # noqa: E731
-            planes = tf.cond(distortion.flip, flipped, lambda: unflipped)
+        for turn, turned in _turns(config, distortion):
+            unturned = planes
+            planes = tf.cond(turn, functools.partial(turned, unturned), lambda p=unturned: p)
         if config.color_jitter_strength > 0:
             plain = planes
             jittered = lambda: jitter_one(plain, distortion, config.color_space)  # noqa: E731
             planes = tf.cond(distortion.jitter, jittered, lambda: plain)
+        if config.grayscale > 0:
             colours = planes
             planes = tf.cond(distortion.grayscale, lambda: grayscale(colours), lambda: colours)
-        if config.use_blur and radius:
+        if config.blur > 0 and radius:
             sharp = planes
             blurred = lambda: blur_by_shifts(sharp, radius, distortion.sigma)  # noqa: E731
             planes = tf.cond(distortion.blur, blurred, lambda: sharp)
+        if config.solarize_probability > 0:
+            before = planes
+            planes = tf.cond(distortion.solarize, lambda: solarize(before), lambda: before)
         return _to_pixels(planes)
 
     @tf.function(jit_compile=True)
@@ -58,25 +72,28 @@ def distort(views: tf.Tensor, draws: tf.Tensor, config: AugmentationConfig) -> t
 
     Args:
       views: uint8 [batch, size, size, 3].
-      draws: float32 [batch, 13].
-      config: whether to flip and blur, and the strength of the colour distortion.
+      draws: float32 [batch, 22].
+      config: which distortions, how strong and how probable.
 
     Returns:
       float32 [batch, size, size, 3] in [0, 1].
     """
-    distortion = distortion_of(draws, config.color_jitter_strength)
+    distortion = distortion_of(draws, config)
     planes = _to_planes(views)
-    if config.use_flip:
-        planes = tf.where(for_each(distortion.flip), tf.reverse(planes, [-1]), planes)
+    for turn, turned in _turns(config, distortion):
+        planes = tf.where(for_each(turn), turned(planes), planes)
     if config.color_jitter_strength > 0:
         jittered = jitter_each(planes, distortion, config.color_space)
         planes = tf.where(for_each(distortion.jitter), jittered, planes)
+    if config.grayscale > 0:
         planes = tf.where(for_each(distortion.grayscale), grayscale(planes), planes)
     radius = blur_radius(views.shape[1])
-    if config.use_blur and radius:
+    if config.blur > 0 and radius:
         # So narrow a Gaussian is the identity.
         sigma = tf.where(distortion.blur, distortion.sigma, 1e-3)
         planes = blur_by_products(planes, radius, sigma)
+    if config.solarize_probability > 0:
+        planes = tf.where(for_each(distortion.solarize), solarize(planes), planes)
     return _from_planes(planes)
 
 
@@ -107,6 +124,28 @@ def ready_for_network(
             value = tf.image.convert_image_dtype(value, tf.float32)
         ready[name] = value
     return ready
+
+
+# Makes planes [..., 3, size, size] of others.
+_Turn = Callable[[tf.Tensor], tf.Tensor]
+
+
+def _turns(config: AugmentationConfig, distortion: Distortion) -> List[Tuple[tf.Tensor, _Turn]]:
+    """The flips and turns that may be drawn, in their order: whether they are, and what they do."""
+    turns: List[Tuple[tf.Tensor, _Turn]] = []
+    if config.use_flip:
+        turns.append((distortion.flip, lambda planes: tf.reverse(planes, [-1])))
+    if config.use_vertical_flip:
+        turns.append((distortion.vertical_flip, lambda planes: tf.reverse(planes, [-2])))
+    if config.rotate_90:
+        turns.append((distortion.quarter_turn, _quarter_turn))
+        turns.append((distortion.half_turn, lambda planes: tf.reverse(planes, [-2, -1])))
+    return turns
+
+
+def _quarter_turn(planes):
+    rank = planes.shape.rank
+    return tf.reverse(tf.transpose(planes, [*range(rank - 2), rank - 1, rank - 2]), [-2])
 
 
 def _to_planes(views):

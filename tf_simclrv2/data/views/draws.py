@@ -4,14 +4,14 @@ Draws are a function of the run's seed, the view's number and the example's posi
 so that they don't depend on when or where a view is made, or on what else is drawn.
 """
 
+import math
 from typing import NamedTuple, Sequence, Tuple
 
+from tf_simclrv2.config import AugmentationConfig
 from tf_simclrv2.keras2 import tf
 
 FLIP_PROBABILITY = 0.5
 JITTER_PROBABILITY = 0.8
-GRAYSCALE_PROBABILITY = 0.2
-BLUR_PROBABILITY = 0.5
 BLUR_SIGMA_RANGE = (0.1, 2.0)
 # In a batch the draws of images stand under the images' name and this; they are there as long as
 # the images are not distorted yet.
@@ -19,8 +19,12 @@ DRAWS = "_draws"
 
 _CHANGES = ("brightness", "contrast", "saturation", "hue")
 # What each of a view's draws is for.
-_USES = ("flip", "jitter", *_CHANGES, *(f"place of {change}" for change in _CHANGES),
-         "grayscale", "blur", "sigma")  # fmt: skip
+_FIRST_USES = ("flip", "jitter", *_CHANGES, *(f"place of {change}" for change in _CHANGES),
+               "grayscale", "blur", "sigma")  # fmt: skip
+# Drawn from a seed of their own, so that those above are what they were before there were these.
+_LATER_USES = ("vertical flip", "quarter turn", "half turn", "solarize", "rotation", "scale",
+               "shear", "shift right", "shift down")  # fmt: skip
+_USES = (*_FIRST_USES, *_LATER_USES)
 # Views of one seed and position that draw differently.
 _VIEWS_OF_SEED = 4
 _DRAWN_AT_A_TIME = 1024
@@ -34,13 +38,18 @@ def draw(seed: tf.Tensor, count: int) -> Tuple[tf.Tensor, tf.Tensor]:
       count: how many views.
 
     Returns:
-      int64 [count, 2], seeds of the views' crops; and float32 [count, 13], uniform in [0, 1), for
-      all else, see :func:`distortion_of`.
+      int64 [count, 2], seeds of the views' crops; and float32 [count, 22], uniform in [0, 1), for
+      all else, see :func:`distortion_of` and :func:`warp_of`.
     """
-    of_crops = tf.bitwise.bitwise_xor(seed, tf.constant([1 << 60, 0], tf.int64))
+
+    def other(bit):
+        return tf.bitwise.bitwise_xor(seed, tf.constant([1 << bit, 0], tf.int64))
+
+    first = tf.random.stateless_uniform([count, len(_FIRST_USES)], seed)
+    later = tf.random.stateless_uniform([count, len(_LATER_USES)], other(61))
     return (
-        tf.random.stateless_uniform([count, 2], of_crops, None, None, tf.int64),
-        tf.random.stateless_uniform([count, len(_USES)], seed),
+        tf.random.stateless_uniform([count, 2], other(60), None, None, tf.int64),
+        tf.concat([first, later], axis=1),
     )
 
 
@@ -55,7 +64,7 @@ def draws_from(seed: int, views: Sequence[int], start: int = 0) -> tf.data.Datas
       start: the first position.
 
     Returns:
-      Pairs of int64 [views, 2] and float32 [views, 13], one for each position, without end.
+      Pairs of int64 [views, 2] and float32 [views, 22], one for each position, without end.
     """
 
     def of_block(block):
@@ -74,10 +83,13 @@ def draws_from(seed: int, views: Sequence[int], start: int = 0) -> tf.data.Datas
 
 
 class Distortion(NamedTuple):
-    """What draws mean for flip, colour distortion and blur.
+    """What draws mean for flips and turns, colour distortion and blur.
 
     Attributes:
       flip: bool [...], whether to mirror left and right.
+      vertical_flip: bool [...], whether to mirror top and bottom, after the flip.
+      quarter_turn: bool [...], whether to turn by a quarter after that.
+      half_turn: bool [...], whether to turn by a half after that.
       jitter: bool [...], whether to change colours.
       factors: float32 [..., 4], multipliers around 1 of brightness, contrast and saturation, and
         hue's shift in turns around 0.
@@ -85,20 +97,30 @@ class Distortion(NamedTuple):
       grayscale: bool [...], whether to drop colours.
       blur: bool [...], whether to blur.
       sigma: float32 [...], standard deviation of the blur in pixels.
+      solarize: bool [...], whether to invert bright channels.
     """
 
     flip: tf.Tensor
+    vertical_flip: tf.Tensor
+    quarter_turn: tf.Tensor
+    half_turn: tf.Tensor
     jitter: tf.Tensor
     factors: tf.Tensor
     order: tf.Tensor
     grayscale: tf.Tensor
     blur: tf.Tensor
     sigma: tf.Tensor
+    solarize: tf.Tensor
 
 
-def distortion_of(draws: tf.Tensor, strength: float) -> Distortion:
-    """Turns draws, float32 [..., 13], into a distortion of ``strength``: 1 is ImageNet's."""
-    drawn = dict(zip(_USES, tf.unstack(draws, axis=-1)))
+def distortion_of(draws: tf.Tensor, config: AugmentationConfig) -> Distortion:
+    """Turns draws, float32 [..., 22], into a distortion.
+
+    Args:
+      draws: of :func:`draw`.
+      config: the colours' strength (1 is ImageNet's) and the probabilities.
+    """
+    drawn, strength = _by_use(draws), config.color_jitter_strength
     low, high = max(1 - 0.8 * strength, 0.0), 1 + 0.8 * strength
     factors = [low + (high - low) * drawn[change] for change in _CHANGES[:3]]
     factors.append(0.2 * strength * (2 * drawn["hue"] - 1))
@@ -106,10 +128,52 @@ def distortion_of(draws: tf.Tensor, strength: float) -> Distortion:
     sigma_min, sigma_max = BLUR_SIGMA_RANGE
     return Distortion(
         flip=drawn["flip"] < FLIP_PROBABILITY,
+        vertical_flip=drawn["vertical flip"] < FLIP_PROBABILITY,
+        quarter_turn=drawn["quarter turn"] < 0.5,
+        half_turn=drawn["half turn"] < 0.5,
         jitter=drawn["jitter"] < JITTER_PROBABILITY,
         factors=tf.stack(factors, axis=-1),
         order=tf.argsort(places, axis=-1),
-        grayscale=drawn["grayscale"] < GRAYSCALE_PROBABILITY,
-        blur=drawn["blur"] < BLUR_PROBABILITY,
+        grayscale=drawn["grayscale"] < config.grayscale,
+        blur=drawn["blur"] < config.blur,
         sigma=sigma_min + (sigma_max - sigma_min) * drawn["sigma"],
+        solarize=drawn["solarize"] < config.solarize_probability,
     )
+
+
+class Warp(NamedTuple):
+    """What draws mean for the shape of what a view shows.
+
+    Attributes:
+      angle: float32 [...], in radians, by which the view's window is turned in the image.
+      scale: float32 [...], factor by which what is shown grows; as often above 1 as below, if both
+        are allowed alike: its logarithm is uniform.
+      shear: float32 [...], slant of vertical lines.
+      shift: float32 [..., 2], to the right and downwards, of the view's side.
+    """
+
+    angle: tf.Tensor
+    scale: tf.Tensor
+    shear: tf.Tensor
+    shift: tf.Tensor
+
+
+def warp_of(draws: tf.Tensor, config: AugmentationConfig) -> Warp:
+    """Turns draws, float32 [..., 22], into a warp within the config's bounds."""
+    drawn = _by_use(draws)
+
+    def within(largest, use):
+        return largest * (2 * drawn[use] - 1)
+
+    low, high = math.log(config.scale_min), math.log(config.scale_max)
+    shifts = [within(config.translate_max, f"shift {way}") for way in ("right", "down")]
+    return Warp(
+        angle=within(math.radians(config.rotation_max_degrees), "rotation"),
+        scale=tf.exp(low + (high - low) * drawn["scale"]),
+        shear=within(config.shear_max, "shear"),
+        shift=tf.stack(shifts, axis=-1),
+    )
+
+
+def _by_use(draws):
+    return dict(zip(_USES, tf.unstack(draws, axis=-1)))

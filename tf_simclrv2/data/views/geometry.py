@@ -4,12 +4,10 @@ from typing import Tuple
 
 from tf_simclrv2.config import LARGEST_CIFAR_STEM_IMAGE, AugmentationConfig
 from tf_simclrv2.data.decoding import ANY, Decoder
-from tf_simclrv2.data.headers import JPEG
-from tf_simclrv2.data.pixels import LARGEST, MOST_IN_FLOATS, as_stored, turned
+from tf_simclrv2.data.pixels import MOST_IN_FLOATS
+from tf_simclrv2.data.views.image_parts import ImageParts
 from tf_simclrv2.keras2 import tf
 
-# Below this many pixels telling JPEGs from other files costs more than their whole decoding.
-SMALLEST_PARTLY_DECODED = 64
 EVALUATION_CROP_PROPORTION = 0.875
 _MAX_CROP_ATTEMPTS = 100
 _MIN_CROP_COVERED = 0.1
@@ -36,8 +34,7 @@ def crop_views(
     Returns:
       uint8 [views, image_size, image_size, 3].
     """
-    count, encoded = seeds.shape[0], image.dtype == tf.string
-    header = decoder.header(image) if encoded and decoder.unusual else None
+    count, parts = seeds.shape[0], ImageParts(image, decoder)
 
     def resized(crops):
         views = [resize(crop, image_size) for crop in crops]
@@ -50,38 +47,20 @@ def crop_views(
         ]
 
     def of_jpeg():
-        shape = tf.io.extract_jpeg_shape(image)
-        if header is not None:
-            shape = tf.gather(shape, tf.where(header.orientation >= 5, [1, 0, 2], [0, 1, 2]))
-        drawn = windows(shape)
+        drawn = windows(parts.jpeg_shape())
         first = tf.reduce_min([begin for begin, _ in drawn], axis=0)
         last = tf.reduce_max([begin + size for begin, size in drawn], axis=0)
-        around = tf.concat([first[:2], (last - first)[:2]], 0)
-        if header is None:
-            part = tf.io.decode_and_crop_jpeg(image, around, channels=3)
-        else:
-            stored = as_stored(around, shape[:2], header.orientation)
-            part = tf.io.decode_and_crop_jpeg(image, stored, channels=3)
-            part = turned(part, header.orientation)
+        part = parts.jpeg_part(tf.concat([first[:2], (last - first)[:2]], 0))
         return resized([tf.slice(part, begin - first, size) for begin, size in drawn])
 
-    def pixels():
-        return decoder(image, header) if encoded else image
-
     def of_others():
-        whole = pixels()
+        whole = parts.whole()
         return resized([tf.slice(whole, *window) for window in windows(tf.shape(whole))])
 
-    if not config.use_crop:
-        views = tf.repeat(resized([pixels()]), count, axis=0)
-    elif not encoded or image_size < SMALLEST_PARTLY_DECODED:
-        views = of_others()
-    elif header is None:
-        views = tf.cond(tf.io.is_jpeg(image), of_jpeg, of_others)
+    if config.use_crop:
+        views = parts.views(image_size, of_jpeg, of_others)
     else:
-        # Large ones are reduced as a whole.
-        partly = (header.kind == JPEG) & (header.pixels <= min(LARGEST, decoder.max_pixels))
-        views = tf.cond(partly, of_jpeg, of_others)
+        views = tf.repeat(resized([parts.whole()]), count, axis=0)
     return tf.ensure_shape(views, [count, image_size, image_size, 3])
 
 
