@@ -47,8 +47,8 @@ def test_an_unknown_name_is_refused_with_those_there_are():
     with pytest.raises(ConfigError) as error:
         open_source(DataConfig(dataset="no_such_data"))
     assert str(error.value) == (
-        "--dataset=no_such_data: must be digits, folder, or a data set of TensorFlow Datasets "
-        "(https://www.tensorflow.org/datasets/catalog)."
+        "--dataset=no_such_data: must be digits, tiles, folder, or a data set of TensorFlow "
+        "Datasets (https://www.tensorflow.org/datasets/catalog)."
     )
 
 

@@ -147,7 +147,8 @@ def test_an_optional_package_is_in_its_extra(metadata):
 
 
 @pytest.mark.parametrize(
-    ("package", "extra"), [("pyarrow", "parquet"), ("tensorflow-addons", "addons")]
+    ("package", "extra"),
+    [("pyarrow", "parquet"), ("scikit-image", "tiles"), ("tensorflow-addons", "addons")],
 )
 def test_a_missing_package_is_named_with_its_extra(package, extra, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)

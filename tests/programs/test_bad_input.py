@@ -49,7 +49,7 @@ def refused(command, method, tmp_path):
 NEW = "--model_dir={tmp}/new"
 CASES = {
     "unknown data set": (["pretrain", "--dataset=digitz", NEW],
-                         ["--dataset=digitz", "digits, folder, or a data set of TensorFlow"]),
+                         ["--dataset=digitz", "digits, tiles, folder, or a data set of"]),
     "missing data directory": (["pretrain", "--data_dir={tmp}/none", NEW],
                                ["--data_dir={tmp}/none", "existing directory"]),
     "no model_dir": (["pretrain"], ["--model_dir=None", "must be given"]),

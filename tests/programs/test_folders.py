@@ -151,9 +151,12 @@ def test_further_images_need_a_data_set(command, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        (["--dataset=digits:9.9.9"], "--dataset=digits:9.9.9: must be digits, folder, or"),
+        (["--dataset=digits:9.9.9"], "--dataset=digits:9.9.9: must be digits, tiles, folder, or"),
         (["--dataset=mnist:9.9.9"], "--dataset=mnist:9.9.9: must be .*only: 3.0.1"),
-        (["--dataset=huggingface:x/y"], "--dataset=huggingface:x/y: must be digits, folder, or"),
+        (
+            ["--dataset=huggingface:x/y"],
+            "--dataset=huggingface:x/y: must be digits, tiles, folder, or",
+        ),
         (["--dataset=moving_mnist"], "--dataset=moving_mnist: must be .*a feature named image"),
         (["--train_split=train[:0]"], r"--train_split=train\[:0\]: has no image of digits"),
         (["--train_split=train[5:3]"], r"--train_split=train\[5:3\]: has no image of digits"),

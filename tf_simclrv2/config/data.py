@@ -9,7 +9,14 @@ from tf_simclrv2.config.settings import Must, Section, required, setting, settin
 # From here on Pillow suspects an attack; decoded they take half a gigabyte.
 MAX_IMAGE_PIXELS = 178_956_970
 # Sizes that suit data sets of small images; all others default to ImageNet's 224.
-DEFAULT_IMAGE_SIZES = {"digits": 16, "cifar10": 32, "cifar100": 32, "svhn_cropped": 32, "mnist": 32}
+DEFAULT_IMAGE_SIZES = {
+    "digits": 16,
+    "tiles": 32,
+    "cifar10": 32,
+    "cifar100": 32,
+    "svhn_cropped": 32,
+    "mnist": 32,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,8 +25,9 @@ class DataConfig(Section):
 
     dataset: str = setting(
         "digits",
-        "Name of a TensorFlow Datasets data set; digits, which needs no download; or folder, for "
-        "image files in DATA_DIR as split/class/file, class/file or, without labels, file.",
+        "Name of a TensorFlow Datasets data set; digits or tiles, which need no download; or "
+        "folder, for image files in DATA_DIR as split/class/file, class/file or, without labels, "
+        "file.",
         must=Must("name a data set", bool),
         inherits=True,
     )

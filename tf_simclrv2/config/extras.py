@@ -12,14 +12,17 @@ class Extra(NamedTuple):
     Attributes:
       name: the extra, as in ``pip install 'tf-simclrv2[NAME]'``.
       where: the Pythons that have the package, if not all.
+      module: what the package is imported as, if that is not its name.
     """
 
     name: str
     where: str = ""
+    module: str = ""
 
 
 EXTRAS: Dict[str, Extra] = {
     "pyarrow": Extra("parquet"),
+    "scikit-image": Extra("tiles", module="skimage"),
     "tensorflow-addons": Extra("addons", where="on Python 3.9 to 3.11, "),
 }
 
@@ -35,8 +38,8 @@ def check_installed(package: str, flag: str, value: object) -> None:
     Raises:
       ConfigError: the package is not installed; the message names the extra.
     """
-    if importlib.util.find_spec(package.replace("-", "_")) is None:
-        extra = EXTRAS[package]
+    extra = EXTRAS[package]
+    if importlib.util.find_spec(extra.module or package.replace("-", "_")) is None:
         raise refuse(
             flag,
             value,

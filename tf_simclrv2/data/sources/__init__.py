@@ -8,10 +8,12 @@ from tf_simclrv2.data.sources.digits import DigitsSource
 from tf_simclrv2.data.sources.folder import FolderSource
 from tf_simclrv2.data.sources.source import SHUFFLE_BUFFER, UNLABELLED, Source
 from tf_simclrv2.data.sources.tfds import TfdsSource, UnknownDataset
+from tf_simclrv2.data.sources.tiles import TilesSource
 
 # What --dataset calls a source. All other names are those of TensorFlow Datasets.
 SOURCES: Dict[str, Callable[[DataConfig], Source]] = {
     "digits": DigitsSource,
+    "tiles": TilesSource,
     "folder": FolderSource,
 }
 
@@ -80,6 +82,7 @@ __all__ = [
     "FolderSource",
     "Source",
     "TfdsSource",
+    "TilesSource",
     "open_other",
     "open_source",
     "open_unlabelled",
