@@ -34,6 +34,11 @@ def _result(*names: str) -> Callable[[Ran], List[Any]]:
     return result
 
 
+def _baselines(ran: Ran) -> List[str]:
+    """Which baselines stand beside the evaluation."""
+    return sorted(ran.seen.get("baselines", {}).get("top_1_accuracy", {}))
+
+
 def _compiles(ran: Ran) -> bool:
     return any(ran.compiles)
 
@@ -46,6 +51,8 @@ EVALUATE = [
     Row("eval_split", "train", _result("split"), becomes(["validation"], ["train"]), group="a"),
     Row("eval_batch_size", 4, _result("num_examples"), becomes([10], [8]), group="a"),
     Row("eval_steps", 2, _result("num_examples"), becomes([10], [8]), group="a"),
+    Row("baselines", "true", _baselines, becomes([], ["raw_pixels", "untrained_network"]),
+        group="a"),
     Row("jit_compile", "true", _compiles, becomes(False, True), group="a"),
     Row("mixed_precision", "mixed_bfloat16", _result("loss")),
     Row("strategy", "multi_worker", refused, becomes(None, "strategy")),

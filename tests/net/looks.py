@@ -53,6 +53,12 @@ def split_and_count(held: Held) -> Optional[Tuple[str, int]]:
     return content["split"], content["num_examples"]
 
 
+def baselines(held: Held) -> List[str]:
+    """Which baselines stand beside the evaluation."""
+    with open(os.path.join(held.path, "result.json"), encoding="utf-8") as file:
+        return sorted(json.load(file).get("baselines", {}).get("top_1_accuracy", {}))
+
+
 def fits_if_it_diverges(held: Held) -> int:
     """How often it is trained if its loss is never finite."""
     return held.fits_if_it_diverges()

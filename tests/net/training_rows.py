@@ -142,6 +142,10 @@ _DISTILLATION = [
     Row("distillation_alpha", 0.5, trained.teaching, becomes([(1.0, 1.0)], [(2.0, 0.5)]), group=A),
 ]  # fmt: skip
 
+_REPORT = [
+    Row("baselines", "true", looks.baselines, becomes([], ["raw_pixels", "untrained_network"]),
+        "--mode=train_then_eval"),
+]  # fmt: skip
 _ACCUMULATION = [
     Row("gradient_accumulation_steps", 2, trained.parts_of_batch, becomes([20], [10, 10]), group=A)
 ]
@@ -153,6 +157,6 @@ _NO_ACCUMULATION = [
 _SHARED = [*_RUN, *_NETWORK, *_OPTIMIZATION, *_DEVICES]
 ROWS: Rows = {
     "pretrain": [*_SHARED, *_NO_ACCUMULATION, *_PROJECTION_HEAD, *_CONTRASTIVE, *_MEMORY_ROWS],
-    "finetune": [*_SHARED, *_OPTIMIZERS, *_ACCUMULATION, *_FINE_TUNING],
-    "distill": [*_SHARED, *_ACCUMULATION, *_DISTILLATION],
+    "finetune": [*_SHARED, *_OPTIMIZERS, *_ACCUMULATION, *_FINE_TUNING, *_REPORT],
+    "distill": [*_SHARED, *_ACCUMULATION, *_DISTILLATION, *_REPORT],
 }

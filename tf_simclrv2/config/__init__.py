@@ -69,6 +69,7 @@ from tf_simclrv2.config.steps import (
     FineTuningConfig,
     LabelsConfig,
     MemoryConfig,
+    ReportConfig,
     RunConfig,
 )
 from tf_simclrv2.config.views import AugmentationConfig, ViewsSection
@@ -113,6 +114,7 @@ __all__ = [
     "PretrainConfig",
     "ProjectionHeadConfig",
     "RecipesConfig",
+    "ReportConfig",
     "RunConfig",
     "Section",
     "TrainingConfig",

@@ -15,6 +15,7 @@ from tf_simclrv2.config.steps import (
     FineTuningConfig,
     LabelsConfig,
     MemoryConfig,
+    ReportConfig,
     RunConfig,
 )
 from tf_simclrv2.config.views import AugmentationConfig, ViewsSection
@@ -88,9 +89,11 @@ class FinetuneConfig(Config):
     projection_head: ProjectionHeadConfig = dataclasses.field(default_factory=ProjectionHeadConfig)
     augmentation: AugmentationConfig = dataclasses.field(default_factory=_plain_augmentation)
     optimization: OptimizationConfig = dataclasses.field(default_factory=_fine_tuning_optimization)
+    report: ReportConfig = dataclasses.field(default_factory=ReportConfig)
     devices: DevicesConfig = dataclasses.field(default_factory=DevicesConfig)
 
     def __post_init__(self) -> None:
+        self.report.check_evaluated(self.run.mode)
         self.network.resolved(self.data.resolved_image_size)
         self.projection_head.layer_of(self.fine_tuning.ft_proj_selector)
 
@@ -107,9 +110,11 @@ class DistillConfig(Config):
     network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
     augmentation: AugmentationConfig = dataclasses.field(default_factory=_plain_augmentation)
     optimization: OptimizationConfig = dataclasses.field(default_factory=OptimizationConfig)
+    report: ReportConfig = dataclasses.field(default_factory=ReportConfig)
     devices: DevicesConfig = dataclasses.field(default_factory=DevicesConfig)
 
     def __post_init__(self) -> None:
+        self.report.check_evaluated(self.run.mode)
         self.network.resolved(self.data.resolved_image_size)
 
 
@@ -131,6 +136,7 @@ class EvaluateConfig(Config):
     """Accuracy and loss of a fine-tuned or distilled run, or of a pretraining run's probe."""
 
     evaluation: EvaluationConfig
+    report: ReportConfig = dataclasses.field(default_factory=ReportConfig)
     devices: ComputeConfig = dataclasses.field(default_factory=ComputeConfig)
 
 

@@ -204,3 +204,32 @@ class DistillationConfig(Section):
         "uses no labels.",
         within="[0, 1]",
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class ReportConfig(Section):
+    """What an evaluation tells besides the network's own accuracy."""
+
+    baselines: bool = setting(
+        False,
+        "Also measure what a sceptic tries first, on the same labels and images: nearest "
+        "neighbour, logistic regression and label spreading, on raw pixels and on the untrained "
+        "network.",
+        may_change=True,
+    )
+
+    def check_evaluated(self, mode: str) -> None:
+        """Refuses baselines of a run that is not evaluated.
+
+        Args:
+          mode: of the run.
+
+        Raises:
+          ConfigError: it leaves the evaluation out.
+        """
+        if self.baselines and mode == "train":
+            raise refuse(
+                "baselines",
+                self.baselines,
+                "stands beside the evaluation, which --mode=train leaves out",
+            )

@@ -115,7 +115,7 @@ class _Pool:
 def _pool(source: Source, split: str, data: DataConfig, ids: Optional[List[str]] = None) -> _Pool:
     examples = source.index(split)
     if ids is not None:
-        examples = _only(examples, ids)
+        examples = only(examples, ids)
     count, buffer = _count(source, split, ids), source.shuffle_buffer
     if data.cache_path and ids is None:
         examples = cached_on_disk(
@@ -135,8 +135,8 @@ def _count(source: Source, split: str, ids: Optional[List[str]] = None) -> int:
     return source.num_examples(split) if ids is None else len(ids)
 
 
-def _only(examples: tf.data.Dataset, ids: List[str]) -> tf.data.Dataset:
-    """Keeps the examples of ``ids``."""
+def only(examples: tf.data.Dataset, ids: List[str]) -> tf.data.Dataset:
+    """Keeps the examples of an index that have one of ``ids``."""
     table = tf.lookup.StaticHashTable(
         tf.lookup.KeyValueTensorInitializer(tf.constant(ids), tf.ones([len(ids)], tf.int64)), 0
     )

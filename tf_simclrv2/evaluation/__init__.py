@@ -7,6 +7,8 @@ What an evaluator needs decides how it is called:
 - ``features``: ``run(train, test)``, two :class:`tf_simclrv2.evaluation.features.Features`, and
   settings of its own by name, each with a default.
 
+``baselines`` runs those that a sceptic would try first.
+
 A new evaluator is a new file and a row of ``EVALUATORS``.
 """
 
@@ -42,4 +44,6 @@ EVALUATORS = {
     "ridge": Evaluator("ridge", needs=FEATURES),
     "logistic": Evaluator("logistic", needs=FEATURES),
     "class_means": Evaluator("class_means", needs=FEATURES),
+    "nearest_neighbour": Evaluator("nearest_neighbour", needs=FEATURES),
+    "label_spreading": Evaluator("label_spreading", needs=FEATURES),
 }

@@ -14,13 +14,17 @@ _MAX_ITERATIONS = 2000
 _TOLERANCE = 1e-6
 
 
-def run(train: Features, test: Features, penalty: float = 1e-3) -> Dict[str, float]:
+def run(
+    train: Features, test: Features, penalty: float = 1e-3, per_feature: bool = True
+) -> Dict[str, float]:
     """Fits a softmax classifier to standardised features until it no longer changes.
 
     Args:
       train: features of labelled images.
       test: features of the images to classify.
       penalty: factor of the squared weights' sum, which is added to the mean cross entropy in nats.
+      per_feature: whether to divide each feature by its own deviation, or all by a common one,
+        which keeps those small that hardly change, such as pixels at an image's edge.
 
     Returns:
       ``top_1_accuracy`` and ``top_5_accuracy`` in [0, 1], and ``num_examples``.
@@ -28,8 +32,11 @@ def run(train: Features, test: Features, penalty: float = 1e-3) -> Dict[str, flo
     # scikit-learn minimises half of the squared weights' sum plus C times the summed cross entropy.
     inverse = 1 / (2 * penalty * len(train.labels))
     classifier = make_pipeline(
-        StandardScaler(), LogisticRegression(C=inverse, tol=_TOLERANCE, max_iter=_MAX_ITERATIONS)
+        StandardScaler(with_std=per_feature),
+        LogisticRegression(C=inverse, tol=_TOLERANCE, max_iter=_MAX_ITERATIONS),
     )
-    classifier.fit(train.values.astype(np.float64), train.labels)
-    scores = classifier.predict_proba(test.values.astype(np.float64))
+    values = train.values.astype(np.float64)
+    unit = 1.0 if per_feature else np.sqrt(values.var(axis=0).sum()) or 1.0
+    classifier.fit(values / unit, train.labels)
+    scores = classifier.predict_proba(test.values.astype(np.float64) / unit)
     return accuracies(scores, classifier.classes_, test.labels)

@@ -1,8 +1,8 @@
 """The whole method on real images, through the commands that a user would type.
 
 Pretrains on the digits without labels, fine-tunes on 1% of the labels, trains the supervised
-baseline on the same labels, distills to the same and to a smaller network, exports, reloads the
-export in a new process and predicts real digits:
+baseline and measures simpler ones on the same labels, distills to the same and to a smaller
+network, exports, reloads the export in a new process and predicts real digits:
 
   simclrv2 demo --output_dir=demo_output --label_seeds=0
 """
@@ -82,7 +82,7 @@ def _after_pretraining(output: str, seed: str) -> Dict[str, float]:
     taught = f"--teacher={_path(output, teacher)}"
     commands = [
         ("finetune", f"supervised_{seed}", "supervised_1pct", [labels]),
-        ("finetune", teacher, "finetune_1pct", [labels, checkpoint]),
+        ("finetune", teacher, "finetune_1pct", [labels, checkpoint, "--baselines"]),
         ("distill", f"self_distilled_{seed}", "self_distill", [taught]),
         ("distill", f"small_student_{seed}", "distill_small", [taught]),
     ]

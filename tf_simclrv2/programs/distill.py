@@ -7,6 +7,7 @@ from typing import Callable, Dict, List, Mapping, Optional, Tuple
 
 from tf_simclrv2.config import (
     ConfigError,
+    DataConfig,
     DistillationConfig,
     DistillConfig,
     LabelsConfig,
@@ -26,6 +27,7 @@ from tf_simclrv2.programs import command_line
 from tf_simclrv2.runtime.checkpoint import Checkpoint, open_classifier
 from tf_simclrv2.runtime.run_directory import RunDirectory
 from tf_simclrv2.runtime.settings import RunSettings
+from tf_simclrv2.training.baselines import Labels
 from tf_simclrv2.training.inputs import (
     continued_config,
     open_data,
@@ -66,6 +68,10 @@ def run(values: Mapping[str, object]) -> None:
             split = config.data.train_split
             count = source.num_examples(split) if labelled is None else len(labelled)
             logger.info(f"labels of {count:,} examples of {source.name} {split} are used, {whose}")
+    baselines = None
+    if config.report.baselines:
+        known = labelled if needs_labels else labelled_of(teacher.run, source, config.data)
+        baselines = Labels(source, config.data, known)
     further = open_further_images(config.unlabelled, config.data)
     directory = RunDirectory(config.run.model_dir, writable=devices.is_chief)
     directory.claim(_settings(config, source, teacher))
@@ -85,7 +91,7 @@ def run(values: Mapping[str, object]) -> None:
     train(
         Job(
             directory, devices, learner, source, batches_from, images.num_examples,
-            shown="distillation_loss", labelled=labelled,
+            shown="distillation_loss", labelled=labelled, baselines=baselines,
         )
     )  # fmt: skip
 
@@ -149,7 +155,7 @@ def _labelled(
     if isinstance(own, DistillConfig):
         labels, whose = own.labels, "as when this run began"
     else:
-        labels = _labels_of_teacher(config, teacher)
+        labels = _labels_of(teacher, config.data, "distillation_alpha", alpha)
         whose = "all, as for the teacher" if labels.is_everything else "those of the teacher"
     try:
         labelled = labelled_ids(source, split, labels)
@@ -166,9 +172,47 @@ def _labelled(
     return dataclasses.replace(config, labels=labels), labelled, whose
 
 
-def _labels_of_teacher(config: DistillConfig, teacher: RunDirectory) -> LabelsConfig:
-    """Which labels a teacher has learnt from, as a choice for this run."""
-    run, alpha = teacher, config.distillation.distillation_alpha
+def labelled_of(run: RunDirectory, source: Source, data: DataConfig) -> Optional[Dict[str, int]]:
+    """Finds the labels that a run has learnt from, for the baselines beside it.
+
+    Args:
+      run: the run.
+      source: its data set.
+      data: which split of it.
+
+    Returns:
+      The classes of the labelled examples by id; None if all are labelled.
+
+    Raises:
+      ConfigError: they are not known, or there are none.
+    """
+    if source.num_classes is None:
+        raise refuse("baselines", True, f"needs labels, and {source.name} has none")
+    labels = _labels_of(run, data, "baselines", True)
+    try:
+        return labelled_ids(source, data.train_split, labels)
+    except ConfigError as error:
+        if not labels.label_subset_file:
+            raise
+        reason = str(error).partition(f"{labels.label_subset_file}: ")[2].rstrip(".")
+        raise refuse(
+            "baselines",
+            True,
+            f"needs labels, and those of {labels.label_subset_file} can't be used: {reason}; "
+            "leave the flag out",
+        ) from error
+
+
+def _labels_of(run: RunDirectory, data: DataConfig, flag: str, value: object) -> LabelsConfig:
+    """Which labels a run has learnt from, as a choice for a run on ``data``.
+
+    Args:
+      run: the run, such as a teacher.
+      data: the data set that the labels are to be of.
+      flag: the flag that needs them, for the error.
+      value: its value.
+    """
+    advice = _ASK_FOR_LABELS if flag == "distillation_alpha" else "leave the flag out"
     of_run = run.config
     # A student that used no labels has those of its own teacher.
     while isinstance(of_run, DistillConfig) and of_run.distillation.distillation_alpha == 1:
@@ -177,25 +221,23 @@ def _labels_of_teacher(config: DistillConfig, teacher: RunDirectory) -> LabelsCo
             run = Checkpoint.open(path, "teacher").run
         except ConfigError as error:
             raise refuse(
-                "distillation_alpha",
-                alpha,
+                flag,
+                value,
                 f"needs labels, and the teacher's own teacher, {path}, which knows them, can't be "
-                f"read; {_ASK_FOR_LABELS}",
+                f"read; {advice}",
             ) from error
         of_run = run.config
-    data, listed = of_run.data, run.file("labelled_examples.txt")
+    own, listed = of_run.data, run.file("labelled_examples.txt")
     everything = isinstance(of_run, PretrainConfig) or of_run.labels.is_everything
-    if everything and run.converted is None:
+    # A student may use all labels of other data, but baselines are to use the run's own.
+    if everything and run.converted is None and (own.is_same(data) or flag != "baselines"):
         return LabelsConfig()
-    if data.is_same(config.data) and os.path.isfile(listed):
+    if own.is_same(data) and os.path.isfile(listed):
         return LabelsConfig(label_subset_file=listed)
-    reason = f"are of {data.described}, not of {config.data.described}"
-    if run.converted is not None or data.is_same(config.data):
+    reason = f"are of {own.described}, not of {data.described}"
+    if run.converted is not None or own.is_same(data):
         reason = "are unknown"
-    raise refuse(
-        "distillation_alpha", alpha, f"needs labels, and those of {run.path} {reason}; "
-        f"{_ASK_FOR_LABELS}",
-    )  # fmt: skip
+    raise refuse(flag, value, f"needs labels, and those of {run.path} {reason}; {advice}")
 
 
 def _settings(config: DistillConfig, source: Source, teacher: Checkpoint) -> RunSettings:

@@ -7,9 +7,11 @@ from typing import Mapping
 from tf_simclrv2.config import ConfigError, EvaluateConfig, EvaluationConfig, refuse
 from tf_simclrv2.data.sources import Source, open_other, open_source
 from tf_simclrv2.programs import command_line
+from tf_simclrv2.programs.distill import labelled_of
 from tf_simclrv2.runtime.checkpoint import open_classifier
 from tf_simclrv2.runtime.devices import Devices
 from tf_simclrv2.runtime.settings import RunSettings
+from tf_simclrv2.training.baselines import Labels, add_baselines
 from tf_simclrv2.training.job import evaluate
 
 logger = logging.getLogger(__name__)
@@ -39,9 +41,15 @@ def run(values: Mapping[str, object]) -> None:
     if not settings.knows_classes(source.class_names):
         raise _other_classes(wanted, settings, source)
     data = dataclasses.replace(data, eval_split=source.evaluation_split(data.eval_split))
+    labels = None
+    if config.report.baselines:
+        learnt_from = source if data.is_same(own) else open_source(own)
+        labels = Labels(learnt_from, own, labelled_of(directory, learnt_from, own))
     with devices.scope():
         network = checkpoint.restore_network()
-    evaluate(directory, devices, network, source, data, checkpoint.step)
+    done = evaluate(directory, devices, network, source, data, checkpoint.step)
+    if labels is not None:
+        add_baselines(directory, devices, labels, done)
 
 
 def _other_classes(wanted: EvaluationConfig, settings: RunSettings, source: Source) -> ConfigError:

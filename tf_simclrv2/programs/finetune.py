@@ -16,6 +16,7 @@ from tf_simclrv2.programs import command_line
 from tf_simclrv2.runtime.checkpoint import Checkpoint
 from tf_simclrv2.runtime.run_directory import RunDirectory
 from tf_simclrv2.runtime.settings import RunSettings
+from tf_simclrv2.training.baselines import Labels
 from tf_simclrv2.training.inputs import continued_config, open_data, open_devices
 from tf_simclrv2.training.job import Job, train
 
@@ -69,6 +70,7 @@ def run(values: Mapping[str, object]) -> None:
         Job(
             directory, devices, learner, source, batches_from, stream.num_examples,
             shown="supervised_loss", labelled=labelled,
+            baselines=Labels(source, config.data, labelled) if config.report.baselines else None,
         )
     )  # fmt: skip
 

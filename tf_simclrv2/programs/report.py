@@ -1,7 +1,7 @@
 """Writes a table and plots of the demo's runs: accuracy by step of the method, learning curves."""
 
 import os
-from typing import Dict, List, NamedTuple
+from typing import Dict, List, NamedTuple, Optional
 
 import matplotlib
 
@@ -11,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from tf_simclrv2.runtime.run_directory import Result, RunDirectory, write_whole
+from tf_simclrv2.training.baselines import measured_by_words
 
 # Runs of a kind are named kind_SEED.
 KINDS = {
@@ -33,6 +34,9 @@ _COLORS = {
     "self_distilled": "#2ca02c",
     "small_student": "#98df8a",
 }
+_BASELINE_COLOR = "#cccccc"
+# What the method's steps are compared with, of the kinds of runs.
+_SUPERVISED = "supervised"
 
 
 class Row(NamedTuple):
@@ -40,17 +44,24 @@ class Row(NamedTuple):
 
     Attributes:
       model: what was trained.
-      parameters: weights that classification runs through.
+      parameters: weights that classification runs through; None if it is no network.
       labels: labelled images used, of the classifier or of its teacher.
       accuracies: test top-1 of each labelled subset, in [0, 1].
-      seconds: mean seconds of the command, start-up included.
+      seconds: mean seconds of the command, start-up included; None if it has none of its own.
+      color: of its bar.
     """
 
     model: str
-    parameters: int
+    parameters: Optional[int]
     labels: int
     accuracies: List[float]
-    seconds: float
+    seconds: Optional[float]
+    color: str
+
+    @property
+    def mean(self) -> float:
+        """The mean accuracy."""
+        return float(np.mean(self.accuracies))
 
 
 def write(output: str, seconds: Dict[str, float]) -> str:
@@ -61,23 +72,23 @@ def write(output: str, seconds: Dict[str, float]) -> str:
       seconds: of each run's command, by the run's name.
 
     Returns:
-      The table, as text.
+      The table, and which baselines the method does not beat, as text.
     """
     runs = {name: RunDirectory(os.path.join(output, name)) for name in seconds}
-    rows = [_row(kind, model, runs, seconds) for kind, model in KINDS.items()]
+    of_runs = {kind: _row(kind, model, runs, seconds) for kind, model in KINDS.items()}
+    baselines = [*_baselines(runs, of_runs[_SUPERVISED].labels), of_runs.pop(_SUPERVISED)]
+    method = list(of_runs.values())
     probe = runs["pretrained"]
-    rows.insert(
-        0,
-        Row(
-            "linear probe while pretraining (all labels)",
-            _result(probe)["num_parameters"],
-            _num_train(probe),
-            [_result(probe)["top_1_accuracy"]],
-            seconds["pretrained"],
-        ),
+    first = Row(
+        "linear probe while pretraining (all labels)",
+        _result(probe)["num_parameters"],
+        _num_train(probe),
+        [_result(probe)["top_1_accuracy"]],
+        seconds["pretrained"],
+        _COLORS["pretrained"],
     )
-    table = _table(rows)
-    _plot_accuracies(rows[1:], os.path.join(output, "accuracy.png"))
+    table = "\n".join([_table([first, *baselines, *method]), "", *verdict(baselines, method)])
+    _plot_accuracies([*baselines, *method], os.path.join(output, "accuracy.png"))
     _plot_curves(runs, os.path.join(output, "learning_curves.png"))
     text = f"# SimCLRv2 on handwritten digits\n\n{table}\n\n"
     text += "![accuracy](accuracy.png)\n\n![learning curves](learning_curves.png)\n"
@@ -98,7 +109,34 @@ def _row(kind: str, model: str, runs: Dict[str, RunDirectory], seconds: Dict[str
         labels,
         [result["top_1_accuracy"] for result in results],
         float(np.mean([seconds[name] for name in names])),
+        _COLORS[kind],
     )
+
+
+def _baselines(runs: Dict[str, RunDirectory], labels: int) -> List[Row]:
+    """The rows of what was measured beside the fine-tuned runs, on the same labels and images."""
+    fine_tuned = [name for name in runs if name.startswith("fine_tuned_")]
+    measured = [measured_by_words(_result(runs[name])) for name in fine_tuned]
+    return [
+        Row(words, None, labels, [each[words] for each in measured], None, _BASELINE_COLOR)
+        for words in measured[0]
+    ]
+
+
+def verdict(baselines: List[Row], method: List[Row]) -> List[str]:
+    """Says which baselines are not beaten by steps of the method, a sentence each.
+
+    Args:
+      baselines: rows of the table.
+      method: rows of the method's steps, on the same labels.
+    """
+    lines = []
+    for baseline in baselines:
+        behind = [step for step in method if step.mean <= baseline.mean]
+        if behind:
+            steps = ", ".join(f"{step.model} ({step.mean:.1%})" for step in behind)
+            lines.append(f"- Not better than {baseline.model} ({baseline.mean:.1%}): {steps}.")
+    return lines or ["- Each step of the method is better than each baseline."]
 
 
 def _result(run: RunDirectory) -> Result:
@@ -119,26 +157,30 @@ def _table(rows: List[Row]) -> str:
         "|---|--:|--:|--:|--:|",
     ]
     for row in rows:
-        accuracy = f"{np.mean(row.accuracies):.1%}"
+        accuracy = f"{row.mean:.1%}"
         if len(row.accuracies) > 1:
             accuracy += f" ({min(row.accuracies):.1%} to {max(row.accuracies):.1%})"
-        lines.append(
-            f"| {row.model} | {row.parameters:,} | {row.labels:,} | {accuracy} "
-            f"| {row.seconds:.0f} |"
-        )
+        parameters = "" if row.parameters is None else f"{row.parameters:,}"
+        seconds = "" if row.seconds is None else f"{row.seconds:.0f}"
+        lines.append(f"| {row.model} | {parameters} | {row.labels:,} | {accuracy} | {seconds} |")
     return "\n".join(lines)
 
 
 def _plot_accuracies(rows: List[Row], path: str) -> None:
-    figure, axes = plt.subplots(figsize=(7, 3.2), layout="constrained")
-    for position, (kind, row) in enumerate(zip(KINDS, rows)):
-        mean = 100 * np.mean(row.accuracies)
-        axes.barh(position, mean, color=_COLORS[kind])
+    figure, axes = plt.subplots(figsize=(7, 0.4 + 0.5 * len(rows)), layout="constrained")
+    for position, row in enumerate(rows):
+        mean = 100 * row.mean
+        axes.barh(position, mean, color=row.color)
         points = [100 * accuracy for accuracy in row.accuracies]
         axes.text(max(points) + 2, position, f"{mean:.1f}%", va="center")
         if len(points) > 1:
             axes.plot(points, [position] * len(points), "o", color="black", markersize=3)
-    names = [f"{row.model}\n({row.parameters / 1000:,.0f} thousand parameters)" for row in rows]
+    names = [
+        f"{row.model}\n({row.parameters / 1000:,.0f} thousand parameters)"
+        if row.parameters
+        else row.model
+        for row in rows
+    ]
     axes.set_yticks(range(len(rows)), names, fontsize=8)
     axes.invert_yaxis()
     axes.set_xlim(0, 105)

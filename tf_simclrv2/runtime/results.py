@@ -17,6 +17,8 @@ OTHERS = "other_evaluations"
 # What an evaluation is of: a later one of the same takes its place.
 _DATA = ("dataset", "data_dir", "split")
 _IDENTITY = (*_DATA, "fingerprint", "eval_steps", "step")
+# What stands beside an evaluation where it was asked for, and stays when it is done again without.
+_BESIDE = "baselines"
 
 
 def read(path: str) -> Dict[str, Any]:
@@ -75,6 +77,9 @@ def added(content: Result, result: Result, is_own: bool) -> Dict[str, Any]:
     """
     others: List[Result] = list(content.get(OTHERS, []))
     top = own(content)
+    for before in [top or {}, *others]:
+        if _BESIDE in before and _BESIDE not in result and _same(before, result, _IDENTITY):
+            result = {**result, _BESIDE: before[_BESIDE]}
     others = [other for other in others if not _same(other, result, _IDENTITY)]
     if not is_own:
         others.append(result)

@@ -31,6 +31,7 @@ from tf_simclrv2.runtime.results import Result
 from tf_simclrv2.runtime.run_directory import RunDirectory
 from tf_simclrv2.runtime.stopping import StopAtSignal
 from tf_simclrv2.training.alone import alone, warn_of_little_space
+from tf_simclrv2.training.baselines import Evaluated, Labels, add_baselines
 from tf_simclrv2.training.length import check_length
 from tf_simclrv2.training.skipping import SkippedBatches
 
@@ -51,6 +52,7 @@ class Job:
       shown: the metric behind the progress bar.
       labelled: classes of the labelled examples by id; None if all or none are labelled.
       callbacks: further callbacks of ``fit``.
+      baselines: the labels for the baselines beside the evaluation; None if nobody asked for them.
     """
 
     run: RunDirectory
@@ -62,6 +64,7 @@ class Job:
     shown: str
     labelled: Optional[Dict[str, int]] = None
     callbacks: Sequence[keras.callbacks.Callback] = ()
+    baselines: Optional[Labels] = None
 
     @property
     def schedule(self) -> WarmupCosine:
@@ -168,7 +171,9 @@ def train(job: Job) -> None:
         job.run.write_data(job.data)
     classifies = learner.network.supervised_head is not None
     if config.run.mode != "train" and classifies and job.source.num_classes:
-        evaluate(job.run, job.devices, learner.network, job.source, config.data, job.step)
+        done = evaluate(job.run, job.devices, learner.network, job.source, config.data, job.step)
+        if job.baselines is not None:
+            add_baselines(job.run, job.devices, job.baselines, done)
 
 
 def _fit(job: Job, save: SaveCheckpoints, watch: Watch, skipped: SkippedBatches) -> None:
@@ -248,7 +253,7 @@ def evaluate(
     source: Source,
     data: DataConfig,
     step: int,
-) -> None:
+) -> Evaluated:
     """Evaluates a classifier on the evaluation split; logs and adds to ``result.json``.
 
     Args:
@@ -258,6 +263,9 @@ def evaluate(
       source: the data.
       data: split, image size and batch size.
       step: the training step of the weights.
+
+    Returns:
+      What was evaluated, and the result.
 
     Raises:
       ConfigError: an example's label is not one of the data set's classes.
@@ -290,6 +298,7 @@ def evaluate(
         )
         if not is_own:
             logger.info(f"kept in result.json next to {run.path}'s evaluation on its own data")
+    return Evaluated(source, data, result, is_own)
 
 
 def _is_own(run: RunDirectory, source: Source, data: DataConfig, split: str) -> bool:
