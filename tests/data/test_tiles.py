@@ -54,7 +54,7 @@ def _means(square):
     pixels = np.arange(side)
     ends = np.minimum(edges[1:, np.newaxis], pixels + 1)
     overlaps = np.maximum(ends - np.maximum(edges[:-1, np.newaxis], pixels), 0) * 32 / side
-    return np.einsum("ij,jkc,lk->ilc", overlaps, square.astype(float), overlaps)
+    return np.einsum("ij,jkc,lk->ilc", overlaps, square.astype(float), overlaps, optimize=True)
 
 
 def _assert_apart(train, test):
@@ -176,6 +176,24 @@ def test_another_photograph_is_refused(is_there, command, tmp_path, monkeypatch)
         f"error: --dataset=tiles: {path} {reason}; pip install --force-reinstall scikit-image "
         "brings it back."
     )
+
+
+@needs_photographs
+@pytest.mark.slow
+def test_the_whole_way_with_tiles(source, command, tmp_path):
+    few = ["--train_steps=2", "--train_batch_size=16", "--log_every_steps=1", "--jit_compile=false"]
+    tiny = ["--resnet_depth=18", "--width_multiplier=0.0625", "--image_size=16", "--use_blur=false"]
+    pretrained, run = f"{tmp_path}/pretrained", f"{tmp_path}/fine_tuned"
+    outcome = command("pretrain", "--dataset=tiles", *tiny, *few, f"--model_dir={pretrained}")
+    assert outcome.code == 0, outcome.err
+    labels = [f"--checkpoint={pretrained}", "--labels_per_class=4"]
+    outcome = command("finetune", *labels, *few, f"--model_dir={run}")
+    assert outcome.code == 0, outcome.err
+    assert "on 741 images of tiles test, step 2" in outcome.out
+    with open(f"{run}/labelled_examples.txt", encoding="utf-8") as file:
+        assert sorted(line.split("\t")[1].strip() for line in file) == sorted(4 * CLASSES)
+    outcome = command("evaluate", f"--model_dir={run}", "--jit_compile=false")
+    assert outcome.code == 0 and "on 741 images of tiles test, step 2" in outcome.out
 
 
 @needs_photographs

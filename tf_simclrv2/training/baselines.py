@@ -79,9 +79,9 @@ def add_baselines(run: RunDirectory, devices: Devices, labels: Labels, done: Eva
     names = [name for name in baselines.BASELINES if name not in left_out]
     top_1 = {}
     if names:
-        # One network at a time is in memory. With several workers, all do the same.
+        # Several workers all compute the same, since none may wait for the others.
         keras.utils.set_random_seed(run.config.run.seed)
-        network = build_network(run.config, done.source.num_classes)
+        network = build_network(run.config, labels.source.num_classes)
         readers: Dict[str, _Read] = {
             "raw_pixels": baselines.raw_pixels,
             "untrained_network": lambda batches: _representations(network, batches, devices),
