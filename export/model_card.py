@@ -132,6 +132,8 @@ def _method(run: RunDirectory, use_ema_weights: bool) -> str:
         method += f", from layer {layer} of the projection head"
         if config.fine_tuning.from_scratch:
             method = f"the supervised baseline of {_PAPER}"
+    if isinstance(config, PretrainConfig) and config.start.checkpoint:
+        method += f", going on from the weights of {escaped(config.start.checkpoint)}"
     if run.converted is not None:
         method += f"; weights converted from {escaped(str(run.converted['google_checkpoint']))}"
     if use_ema_weights:
@@ -193,18 +195,28 @@ def _used(run: RunDirectory) -> str:
 
 
 def _data(run: RunDirectory) -> str:
-    config, used = run.config, _used(run)
-    checkpoint = config.fine_tuning.checkpoint if isinstance(config, FinetuneConfig) else None
-    if checkpoint is None or run.converted is not None:
+    used, checkpoint = _used(run), _started_from(run)
+    if checkpoint is None:
         return used
-    pretrained = _followed(checkpoint)
-    if pretrained is None:
+    before = _followed(checkpoint)
+    if before is None:
         unknown = f"what it was pretrained on is unknown, since {escaped(checkpoint)} can't be read"
         return f"{used}; {unknown}"
-    if pretrained.converted is not None:
-        source = escaped(str(pretrained.converted["google_checkpoint"]))
+    if before.converted is not None:
+        source = escaped(str(before.converted["google_checkpoint"]))
         return f"{used}; pretrained weights converted from {source}, see there for their data"
-    return f"{used}; pretrained without labels on {_data(pretrained)}"
+    without = isinstance(before.config, PretrainConfig)
+    how = "pretrained without labels on" if without else "before that trained on"
+    return f"{used}; {how} {_data(before)}"
+
+
+def _started_from(run: RunDirectory) -> Optional[str]:
+    """The run whose weights a run went on from, or None."""
+    config = run.config
+    if run.converted is not None or isinstance(config, DistillConfig):
+        return None
+    started = config.start if isinstance(config, PretrainConfig) else config.fine_tuning
+    return started.checkpoint
 
 
 def _labels(run: RunDirectory) -> str:
@@ -212,9 +224,13 @@ def _labels(run: RunDirectory) -> str:
         return "unknown here; see the checkpoint's source"
     config = run.config
     if isinstance(config, PretrainConfig):
+        before = _labels_before(run)
         if config.contrastive.lineareval_while_pretraining and run.class_names:
-            return "none for the features; all of the split for the classifier, a linear probe"
-        return "none"
+            features = before or "none"
+            return (
+                f"{features} for the features; all of the split for the classifier, a linear probe"
+            )
+        return before or "none"
     if not isinstance(config, DistillConfig):
         return _chosen(run, config.labels)
     path = config.distillation.teacher
@@ -227,6 +243,19 @@ def _labels(run: RunDirectory) -> str:
     if config.distillation.distillation_alpha == 1:
         return f"none but {taught}"
     return f"{_chosen(run, config.labels)}; and {taught}"
+
+
+def _labels_before(run: RunDirectory) -> str:
+    """The labels behind the weights that pretraining went on from; empty if there are none."""
+    path = _started_from(run)
+    if path is None:
+        return ""
+    before = _followed(path)
+    if before is None:
+        return f"unknown, since {escaped(path)} can't be read,"
+    if before.converted is None and isinstance(before.config, PretrainConfig):
+        return _labels_before(before)
+    return f"those behind the weights of {escaped(path)} ({_labels(before)})"
 
 
 def _chosen(run: RunDirectory, labels: LabelsConfig) -> str:

@@ -248,7 +248,7 @@ def test_files_of_a_run_keep_the_order_of_their_fields():
     # Run directories hold them in this order, and people compare the files of two runs.
     assert list(dataclasses.asdict(PRETRAINED)) == [
         "run", "data", "unlabelled", "network", "projection_head", "contrastive", "memory",
-        "augmentation", "optimization", "devices",
+        "augmentation", "optimization", "devices", "start",
     ]  # fmt: skip
     assert list(dataclasses.asdict(DATA)) == [
         "dataset", "data_dir", "train_split", "eval_split", "image_size", "class_level",

@@ -118,6 +118,13 @@ _MEMORY_ROWS = [
         _MEMORY, group="memory"),
 ]  # fmt: skip
 
+_START = [
+    Row("checkpoint", "{pretrained}", looks.starts_from("{pretrained}"),
+        becomes([], ["network"])),
+    Row("use_ema_weights", "true", looks.starts_from("{with_memory}"),
+        becomes(["network"], ["memory/network"]), "--checkpoint={with_memory}"),
+]  # fmt: skip
+
 _FINE_TUNING = [
     Row("checkpoint", "{pretrained}", looks.starts_from("{pretrained}"), becomes([], ["network"]),
         besides="--from_scratch=false"),
@@ -156,7 +163,14 @@ _NO_ACCUMULATION = [
 
 _SHARED = [*_RUN, *_NETWORK, *_OPTIMIZATION, *_DEVICES]
 ROWS: Rows = {
-    "pretrain": [*_SHARED, *_NO_ACCUMULATION, *_PROJECTION_HEAD, *_CONTRASTIVE, *_MEMORY_ROWS],
+    "pretrain": [
+        *_SHARED,
+        *_NO_ACCUMULATION,
+        *_START,
+        *_PROJECTION_HEAD,
+        *_CONTRASTIVE,
+        *_MEMORY_ROWS,
+    ],
     "finetune": [*_SHARED, *_OPTIMIZERS, *_ACCUMULATION, *_FINE_TUNING, *_REPORT],
     "distill": [*_SHARED, *_ACCUMULATION, *_DISTILLATION, *_REPORT],
 }

@@ -36,6 +36,7 @@ from tf_simclrv2.config.exported import (
 )
 from tf_simclrv2.config.inheriting import (
     inherit_pretrained,
+    inherit_start,
     inherit_taught,
     inherited,
     not_inherited,
@@ -71,6 +72,7 @@ from tf_simclrv2.config.steps import (
     MemoryConfig,
     ReportConfig,
     RunConfig,
+    StartConfig,
 )
 from tf_simclrv2.config.views import AugmentationConfig, ViewsSection
 
@@ -117,12 +119,14 @@ __all__ = [
     "ReportConfig",
     "RunConfig",
     "Section",
+    "StartConfig",
     "TrainingConfig",
     "UnlabelledConfig",
     "ViewsConfig",
     "ViewsSection",
     "check_local",
     "inherit_pretrained",
+    "inherit_start",
     "inherit_taught",
     "inherited",
     "not_inherited",

@@ -17,6 +17,7 @@ from tf_simclrv2.config.steps import (
     MemoryConfig,
     ReportConfig,
     RunConfig,
+    StartConfig,
 )
 from tf_simclrv2.config.views import AugmentationConfig, ViewsSection
 
@@ -50,6 +51,7 @@ class PretrainConfig(Config):
     augmentation: AugmentationConfig = dataclasses.field(default_factory=AugmentationConfig)
     optimization: OptimizationConfig = dataclasses.field(default_factory=OptimizationConfig)
     devices: DevicesConfig = dataclasses.field(default_factory=DevicesConfig)
+    start: StartConfig = dataclasses.field(default_factory=StartConfig)
 
     def __post_init__(self) -> None:
         self.network.resolved(self.data.resolved_image_size)

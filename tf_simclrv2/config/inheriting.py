@@ -3,8 +3,14 @@
 import dataclasses
 from typing import Dict, Iterator, Mapping, Optional, Tuple, Type, cast
 
-from tf_simclrv2.config.commands import DistillConfig, FinetuneConfig, TrainingConfig
+from tf_simclrv2.config.commands import (
+    DistillConfig,
+    FinetuneConfig,
+    PretrainConfig,
+    TrainingConfig,
+)
 from tf_simclrv2.config.data import DataConfig
+from tf_simclrv2.config.network import ProjectionHeadConfig
 from tf_simclrv2.config.settings import Config, refuse, sections_of
 
 # A flag's name, the value of the earlier run, and what the field says of itself.
@@ -105,8 +111,16 @@ def inherit_pretrained(
     Raises:
       ConfigError: a flag asks for another architecture.
     """
+    architecture = _architecture(values, base, FinetuneConfig, checkpoint)
+    return {**inherited(values, base, FinetuneConfig, own), **architecture}
+
+
+def _architecture(
+    values: Mapping[str, object], base: TrainingConfig, config_class: Type[Config], checkpoint: str
+) -> Dict[str, object]:
+    """The architecture of an earlier run; refuses flags that ask for another."""
     architecture = {}
-    for name, pretrained, metadata in _inherited_fields(base, FinetuneConfig):
+    for name, pretrained, metadata in _inherited_fields(base, config_class):
         if metadata["architecture"]:
             given = values.get(name, pretrained)
             # --stem=auto leaves the choice to the run.
@@ -118,7 +132,54 @@ def inherit_pretrained(
                     "leave the flag out or give that",
                 )
             architecture[name] = pretrained
-    return {**inherited(values, base, FinetuneConfig, own), **architecture}
+    return architecture
+
+
+_HEAD = tuple(field.name for field in dataclasses.fields(ProjectionHeadConfig))
+
+
+def inherit_start(
+    values: Mapping[str, object], base: TrainingConfig, checkpoint: str
+) -> Dict[str, object]:
+    """Adds a run's architecture, data and views to the flags of pretraining that goes on from it.
+
+    Args:
+      values: the flags that were given; they may ask for another projection head.
+      base: the config of the run to start from, or of this run if it continues.
+      checkpoint: the path of the run to start from, for the error.
+
+    Returns:
+      The flags with the inherited ones.
+
+    Raises:
+      ConfigError: a flag asks for another encoder.
+    """
+    others = {name: value for name, value in values.items() if name not in _HEAD}
+    architecture = _architecture(others, base, PretrainConfig, checkpoint)
+    taken = inherited(others, base, PretrainConfig)
+    head = getattr(base, "projection_head", None)
+    if head is None or not head.num_layers:
+        # Pretraining needs a head, also after weights that have none.
+        architecture = {name: v for name, v in architecture.items() if name not in _HEAD}
+        taken = {name: value for name, value in taken.items() if name not in _HEAD}
+    given = {name: value for name, value in values.items() if name in _HEAD}
+    return {**taken, **architecture, **given}
+
+
+def head_fits(base: TrainingConfig, head: ProjectionHeadConfig) -> bool:
+    """Whether a run holds the weights of a whole projection head of this shape.
+
+    Args:
+      base: the config of the run.
+      head: the head to fill; one without layers needs no weights.
+    """
+    theirs = getattr(base, "projection_head", ProjectionHeadConfig("none"))
+    layers = theirs.num_layers
+    if isinstance(base, FinetuneConfig):
+        # The layers above the classifier were left out.
+        layers = theirs.layer_of(base.fine_tuning.ft_proj_selector)
+    same_shape = (theirs.num_layers, theirs.proj_out_dim) == (head.num_layers, head.proj_out_dim)
+    return head.num_layers == 0 or (same_shape and layers == head.num_layers)
 
 
 def inherit_taught(

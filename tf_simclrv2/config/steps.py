@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Optional
 
-from tf_simclrv2.config.settings import Section, refuse, required, setting
+from tf_simclrv2.config.settings import Section, refuse, required, setting, setting_of
 
 MODES = ("train_then_eval", "train", "eval")
 NAN_POLICIES = ("stop", "restore")
@@ -183,6 +183,29 @@ class FineTuningConfig(Section):
                 self.checkpoint,
                 "a pretraining run must be given, or --from_scratch=true for the supervised "
                 "baseline",
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class StartConfig(Section):
+    """From which weights pretraining goes on, if not from random ones."""
+
+    checkpoint: Optional[str] = setting(
+        None,
+        "Directory of a run whose weights to go on from, or one checkpoint in it: the encoder, and "
+        "the projection head where its shape fits; by default random weights.",
+        is_path=True,
+    )
+    use_ema_weights: bool = setting_of(
+        FineTuningConfig, "use_ema_weights", help="Take the memory network of that run."
+    )
+
+    def _check_combinations(self) -> None:
+        if self.use_ema_weights and not self.checkpoint:
+            raise refuse(
+                "use_ema_weights",
+                self.use_ema_weights,
+                "needs --checkpoint, the run whose memory network to start from",
             )
 
 

@@ -2,21 +2,33 @@
 
 import dataclasses
 import functools
-from typing import Mapping, Optional
+import logging
+from typing import Dict, Mapping, Optional, Tuple
 
-from tf_simclrv2.config import PretrainConfig, refuse
+from tf_simclrv2.config import PretrainConfig, StartConfig, refuse
+from tf_simclrv2.config.inheriting import head_fits, inherit_start, not_inherited
 from tf_simclrv2.data.batches import Views, batches
 from tf_simclrv2.data.stream import Stream
 from tf_simclrv2.keras2 import keras
 from tf_simclrv2.learners.memory import PretrainerWithMemory
 from tf_simclrv2.learners.pretrainer import Pretrainer
 from tf_simclrv2.learners.steps import build_network
+from tf_simclrv2.networks.network import Network
 from tf_simclrv2.programs import command_line
+from tf_simclrv2.runtime.checkpoint import Checkpoint
+from tf_simclrv2.runtime.devices import Devices
 from tf_simclrv2.runtime.run_directory import RunDirectory
 from tf_simclrv2.runtime.settings import RunSettings
 from tf_simclrv2.runtime.views_picture import DrawViews
-from tf_simclrv2.training.inputs import open_data, open_devices, open_further_images
+from tf_simclrv2.training.inputs import (
+    continued_config,
+    open_data,
+    open_devices,
+    open_further_images,
+)
 from tf_simclrv2.training.job import Job, train
+
+logger = logging.getLogger(__name__)
 
 
 def run(values: Mapping[str, object]) -> None:
@@ -28,8 +40,9 @@ def run(values: Mapping[str, object]) -> None:
     Raises:
       ConfigError: a setting that can't be used.
     """
+    given, (start, values) = values, _open_start(values)
     config = command_line.build(PretrainConfig, values)
-    if config.unlabelled.unlabeled_data_dir and "dataset" not in values:
+    if config.unlabelled.unlabeled_data_dir and "dataset" not in given:
         raise refuse(
             "unlabeled_data_dir",
             config.unlabelled.unlabeled_data_dir,
@@ -37,6 +50,9 @@ def run(values: Mapping[str, object]) -> None:
             "images only, --dataset=folder --data_dir instead",
         )
     devices = open_devices(config)
+    left_out = not_inherited(given, start.run.config) if start is not None else ""
+    if left_out and devices.is_chief:
+        logger.info(left_out)
     source, config = open_data(config)
     further = open_further_images(config.unlabelled, config.data)
     stream = Stream(
@@ -51,7 +67,10 @@ def run(values: Mapping[str, object]) -> None:
 
     keras.utils.set_random_seed(config.run.seed)
     with devices.scope():
-        learner = _learner(config, source.num_classes)
+        network = build_network(config, source.num_classes)
+        if start is not None:
+            _load(start, network, config, devices)
+        learner = _learner(network, config, source.num_classes)
     size, on_device = config.data.resolved_image_size, devices.augments(config.augmentation)
     views = Views.two(size, config.augmentation, on_device)
     batches_from = functools.partial(batches, stream, views, config.optimization.train_batch_size)
@@ -62,6 +81,43 @@ def run(values: Mapping[str, object]) -> None:
             shown="contrast_loss", callbacks=[picture],
         )
     )  # fmt: skip
+
+
+def _open_start(
+    values: Mapping[str, object],
+) -> Tuple[Optional[Checkpoint], Dict[str, object]]:
+    """Opens the run to start from, and adds to the flags what is taken over from it.
+
+    A run that continues has everything in its own checkpoint, so the other run may have gone.
+    """
+    start = command_line.build_section(StartConfig, values)
+    if not start.checkpoint:
+        return None, dict(values)
+    own = continued_config(values, "checkpoint")
+    if (
+        own is not None
+        and RunDirectory(str(values["model_dir"]), writable=False).latest_checkpoint() is not None
+    ):
+        return None, inherit_start(values, own, start.checkpoint)
+    opened = Checkpoint.open(start.checkpoint, "checkpoint")
+    if start.use_ema_weights:
+        opened.check_memory()
+    return opened, inherit_start(values, opened.run.config, start.checkpoint)
+
+
+def _load(start: Checkpoint, network: Network, config: PretrainConfig, devices: Devices) -> None:
+    """Loads the weights to start from, and says so where the projection head can't be among them.
+
+    A memory network is made from the network afterwards, so that it starts from them too.
+    """
+    with_head = head_fits(start.run.config, config.projection_head)
+    start.restore_pretrained(network, config.start.use_ema_weights, with_head)
+    what, head = "the encoder goes", "; the projection head begins anew"
+    if with_head:
+        what, head = "the network goes", ""
+    if devices.is_chief:
+        reason = f", since {start.run.path} holds none of this shape" if head else ""
+        logger.info(f"{what} on from {start.path}{head}{reason}")
 
 
 def _check_negatives(config: PretrainConfig, stream: Stream) -> None:
@@ -75,8 +131,7 @@ def _check_negatives(config: PretrainConfig, stream: Stream) -> None:
         )
 
 
-def _learner(config: PretrainConfig, num_classes: Optional[int]) -> Pretrainer:
-    network = build_network(config, num_classes)
+def _learner(network: Network, config: PretrainConfig, num_classes: Optional[int]) -> Pretrainer:
     if not config.memory.use_memory:
         return Pretrainer(network, config.contrastive, config.optimization)
     average = build_network(config, num_classes)

@@ -86,21 +86,24 @@ class Checkpoint:
         check_restored(network.variables, self.path)
         return network
 
-    def restore_pretrained(self, network: Network, use_ema_weights: bool = False) -> None:
+    def restore_pretrained(
+        self, network: Network, use_ema_weights: bool = False, with_head: bool = True
+    ) -> None:
         """Loads the encoder and as many projection layers as ``network`` uses.
 
         Args:
-          network: the network to fine-tune.
+          network: the network to train further.
           use_ema_weights: take the weights of the memory network, see :meth:`check_memory`.
+          with_head: False leaves the projection head as it is.
 
         Raises:
           ConfigError: the checkpoint doesn't fit.
         """
-        parts = tf.train.Checkpoint(
-            encoder=network.encoder, projection_head=network.projection_head
-        )
-        self._restore(parts, use_ema_weights)
-        check_restored([*network.encoder.variables, *network.projection_head.variables], self.path)
+        parts = {"encoder": network.encoder}
+        if with_head:
+            parts["projection_head"] = network.projection_head
+        self._restore(tf.train.Checkpoint(**parts), use_ema_weights)
+        check_restored([v for part in parts.values() for v in part.variables], self.path)
 
     def check_memory(self) -> None:
         """Refuses ``use_ema_weights`` unless the run has a memory network.

@@ -59,6 +59,8 @@ def continued_config(values: Mapping[str, object], flag: str) -> Optional[Traini
         return None
     config = run.config
     begun: Optional[str] = None
+    if isinstance(config, PretrainConfig) and flag == "checkpoint":
+        begun = config.start.checkpoint
     if isinstance(config, FinetuneConfig) and flag == "checkpoint":
         begun = config.fine_tuning.checkpoint
     elif isinstance(config, DistillConfig) and flag == "teacher":
