@@ -76,7 +76,7 @@ def teacher_weights(held: Held) -> np.ndarray:
 # The losses. Which settings give the learner's own loss of its first batch?
 
 Setting = Tuple[Any, ...]
-_CONTRASTS = list(itertools.product((0.1, 0.5), (True, False)))
+_CONTRASTS = list(itertools.product((0.1, 0.2, 0.5), (True, False)))
 _TEACHINGS = list(itertools.product((1.0, 2.0), (1.0, 0.5)))
 
 

@@ -37,15 +37,21 @@ def test_a_larger_number_of_steps_continues_a_finished_run(command, finished):
     schedule = WarmupCosine(optimization.scaled_learning_rate, warmup, 6)
     rate = float(finished.metrics()[-1]["learning_rate"])
     assert rate == pytest.approx(float(schedule(5)), rel=1e-4)
-    # The warmup of 718 steps is longer than the training.
-    assert f"warning: --warmup_epochs=10: the warmup of {warmup} steps is as long" in outcome.err
+
+
+def test_a_warmup_that_is_longer_than_the_training_is_warned_of(command, tmp_path, monkeypatch):
+    monkeypatch.setattr("tf_simclrv2.training.job._fit", lambda *arguments: None)
+    flags = ["--train_steps=6", "--mode=train", f"--model_dir={tmp_path}/run"]
+    outcome = command(*PRETRAIN, "--warmup_epochs=10", *flags)
+    assert outcome.code == 0, outcome.err
+    assert "warning: --warmup_epochs=10: the warmup of 718 steps is as long" in outcome.err
 
 
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
         (["--train_steps=2"], "--train_steps=2: the run in {run} trains for 4 steps, so"),
-        (["--train_steps=6", "--learning_rate=7"], "learning_rate was 0.3 and is now 7.0"),
+        (["--train_steps=6", "--learning_rate=7"], "learning_rate was 4.29 and is now 7.0"),
     ],
 )
 def test_a_smaller_number_is_refused_and_other_settings_still_are(

@@ -47,9 +47,10 @@ class DataConfig(Section):
     )
     image_size: Optional[int] = setting(
         None,
-        "Height and width of the network's input in pixels; by default what suits the data.",
+        "Height and width of the network's input in pixels.",
         within="(0, 16384]",
         inherits=True,
+        follows_data=True,
     )
     class_level: Optional[int] = setting(
         None,

@@ -11,12 +11,15 @@ from tf_simclrv2.optimizer_rows import ADDONS_OPTIMIZERS, OPTIMIZERS
 class OptimizationConfig(Section):
     """Optimizer, learning rate and length of training."""
 
-    train_batch_size: int = setting(512, "Images in a batch, over all replicas.", within="(0, inf)")
+    train_batch_size: int = setting(
+        512, "Images in a batch, over all replicas.", within="(0, inf)", follows_data=True
+    )
     train_epochs: int = setting(
         100,
         "Epochs to train; a larger number continues a run for longer.",
         within="(0, inf)",
         may_grow=True,
+        follows_data=True,
     )
     train_steps: int = setting(
         0,
@@ -32,7 +35,10 @@ class OptimizationConfig(Section):
         choices=tuple(OPTIMIZERS),
     )
     learning_rate: float = setting(
-        0.3, "Learning rate before it is scaled by the batch size.", within="(0, inf)"
+        0.3,
+        "Learning rate before it is scaled by the batch size.",
+        within="(0, inf)",
+        follows_data=True,
     )
     learning_rate_scaling: str = setting(
         "linear",
@@ -41,7 +47,10 @@ class OptimizationConfig(Section):
         choices=("linear", "sqrt", "none"),
     )
     warmup_epochs: float = setting(
-        10.0, "Epochs of linear warmup before the cosine decay.", within="[0, inf)"
+        10.0,
+        "Epochs of linear warmup before the cosine decay.",
+        within="[0, inf)",
+        follows_data=True,
     )
     momentum: float = setting(0.9, "Momentum of LARS, momentum SGD and SGDW.", within="[0, 1)")
     weight_decay: float = setting(1e-6, "Weight decay.", within="[0, inf)")
@@ -73,9 +82,14 @@ class OptimizationConfig(Section):
     @property
     def scaled_learning_rate(self) -> float:
         """The learning rate at the end of the warmup."""
-        scale = {
+        return self.learning_rate * self.rate_scale
+
+    @property
+    def rate_scale(self) -> float:
+        """What the batch size multiplies the learning rate by."""
+        scales = {
             "linear": self.train_batch_size / 256.0,
             "sqrt": math.sqrt(self.train_batch_size),
             "none": 1.0,
         }
-        return self.learning_rate * scale[self.learning_rate_scaling]
+        return scales[self.learning_rate_scaling]

@@ -107,6 +107,8 @@ class Facts(TypedDict, total=False):
       may_be_remote: whether remote paths are not refused, as only TensorFlow reads them.
       may_grow: whether it is a part of the training's length, with which a run may only be
         continued for as long or longer.
+      follows_data: whether a training command that isn't given it takes what suits the number of
+        images or labels, see ``following``; the field's own default is that of the paper's scale.
     """
 
     required: str
@@ -117,6 +119,7 @@ class Facts(TypedDict, total=False):
     is_path: bool
     may_be_remote: bool
     may_grow: bool
+    follows_data: bool
 
 
 def setting(
@@ -159,6 +162,7 @@ def setting(
         "is_path": facts.get("is_path", False),
         "may_be_remote": facts.get("may_be_remote", False),
         "may_grow": facts.get("may_grow", False),
+        "follows_data": facts.get("follows_data", False),
     }
     return dataclasses.field(default=default, metadata=metadata)
 

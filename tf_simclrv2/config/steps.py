@@ -60,7 +60,9 @@ class RunConfig(Section):
 class ContrastiveConfig(Section):
     """The contrastive task of pretraining (paper, section 2)."""
 
-    temperature: float = setting(0.1, "Temperature of the contrastive loss.", within="(0, inf)")
+    temperature: float = setting(
+        0.1, "Temperature of the contrastive loss.", within="(0, inf)", follows_data=True
+    )
     hidden_norm: bool = setting(True, "L2-normalise projections before the contrastive loss.")
     lineareval_while_pretraining: bool = setting(
         True, "Train a linear probe on stop-gradient features while pretraining."
@@ -81,7 +83,10 @@ class MemoryConfig(Section):
         False, "Contrast with the keys of a memory network, of this and of past batches."
     )
     memory_size: int = setting(
-        65536, "Keys kept from past batches; a step adds two per image.", within="(0, inf)"
+        65536,
+        "Keys kept from past batches; a step adds two per image.",
+        within="(0, inf)",
+        follows_data=True,
     )
     memory_ema_decay: float = setting(
         0.999,

@@ -191,10 +191,11 @@ def help_text(called: str, config_class: Type[Config]) -> str:
 def _flag_help(field: "dataclasses.Field[object]", default: object) -> List[str]:
     """A flag, its default, and what its value does and must be."""
     is_required = field.metadata["required"] is not None
+    shown_default = "follows the data" if field.metadata["follows_data"] else default
     sentences = [field.metadata["help"]]
     sentences += [f"{words[0].upper()}{words[1:]}." for words, _ in requirements(field)]
     return [
-        f"  --{field.name}  ({'required' if is_required else f'default: {default}'})",
+        f"  --{field.name}  ({'required' if is_required else f'default: {shown_default}'})",
         *textwrap.wrap(
             " ".join(sentences), _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT
         ),

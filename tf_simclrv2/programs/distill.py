@@ -29,10 +29,12 @@ from tf_simclrv2.runtime.run_directory import RunDirectory
 from tf_simclrv2.runtime.settings import RunSettings
 from tf_simclrv2.training.baselines import Labels
 from tf_simclrv2.training.inputs import (
+    as_begun,
     continued_config,
     open_data,
     open_devices,
     open_further_images,
+    settle,
 )
 from tf_simclrv2.training.job import Job, train
 
@@ -50,12 +52,13 @@ def run(values: Mapping[str, object]) -> None:
     Raises:
       ConfigError: a setting that can't be used.
     """
+    values = as_begun(values, DistillConfig)
     distillation = command_line.build_section(DistillationConfig, values)
     teacher = open_classifier(distillation.teacher, "teacher")
     given, own = values, continued_config(values, "teacher")
     values = inherit_taught(given, teacher.run.config, own)
     config = command_line.build(DistillConfig, values)
-    devices = open_devices(config)
+    devices = open_devices(config, values)
     left_out = not_inherited(given, teacher.run.config)
     if left_out and devices.is_chief:
         logger.info(left_out)
@@ -73,6 +76,9 @@ def run(values: Mapping[str, object]) -> None:
         known = labelled if needs_labels else labelled_of(teacher.run, source, config.data)
         baselines = Labels(source, config.data, known)
     further = open_further_images(config.unlabelled, config.data)
+    split, seed = config.data.train_split, config.run.seed
+    images = Stream(source, split, seed, data=config.data, unlabelled=further)
+    config = settle(config, values, devices, images.num_examples)
     directory = RunDirectory(config.run.model_dir, writable=devices.is_chief)
     directory.claim(_settings(config, source, teacher))
 
@@ -81,8 +87,6 @@ def run(values: Mapping[str, object]) -> None:
         network = build_network(config, len(teacher.run.class_names or ()))
         taught_by = teacher.restore_network()
         learner = Distiller(network, taught_by, config.distillation, config.optimization)
-    split, seed = config.data.train_split, config.run.seed
-    images = Stream(source, split, seed, data=config.data, unlabelled=further)
     with_labels = None
     if needs_labels:
         ids = None if labelled is None else list(labelled)

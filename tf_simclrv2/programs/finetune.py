@@ -17,7 +17,13 @@ from tf_simclrv2.runtime.checkpoint import Checkpoint
 from tf_simclrv2.runtime.run_directory import RunDirectory
 from tf_simclrv2.runtime.settings import RunSettings
 from tf_simclrv2.training.baselines import Labels
-from tf_simclrv2.training.inputs import continued_config, open_data, open_devices
+from tf_simclrv2.training.inputs import (
+    as_begun,
+    continued_config,
+    open_data,
+    open_devices,
+    settle,
+)
 from tf_simclrv2.training.job import Job, train
 
 logger = logging.getLogger(__name__)
@@ -36,6 +42,7 @@ def run(values: Mapping[str, object]) -> None:
     Raises:
       ConfigError: a setting that can't be used.
     """
+    values = as_begun(values, FinetuneConfig)
     start = command_line.build_section(FineTuningConfig, values)
     pretrained, left_out = _open_pretrained(start), ""
     if pretrained is not None and start.checkpoint is not None:
@@ -43,7 +50,7 @@ def run(values: Mapping[str, object]) -> None:
         values = inherit_pretrained(given, base, start.checkpoint, own)
         left_out = not_inherited(given, base)
     config = command_line.build(FinetuneConfig, values)
-    devices = open_devices(config)
+    devices = open_devices(config, values)
     if left_out and devices.is_chief:
         logger.info(left_out)
     source, config = open_data(config)
@@ -51,6 +58,8 @@ def run(values: Mapping[str, object]) -> None:
         raise refuse("dataset", source.name, "has no labels, which fine-tuning needs")
     split = config.data.train_split
     labelled = labelled_ids(source, split, config.labels)
+    count = source.num_examples(split) if labelled is None else len(labelled)
+    config = settle(config, values, devices, count)
     directory = RunDirectory(config.run.model_dir, writable=devices.is_chief)
     directory.claim(RunSettings("finetune", config, source.class_names))
 

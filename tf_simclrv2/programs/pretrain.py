@@ -21,10 +21,12 @@ from tf_simclrv2.runtime.run_directory import RunDirectory
 from tf_simclrv2.runtime.settings import RunSettings
 from tf_simclrv2.runtime.views_picture import DrawViews
 from tf_simclrv2.training.inputs import (
+    as_begun,
     continued_config,
     open_data,
     open_devices,
     open_further_images,
+    settle,
 )
 from tf_simclrv2.training.job import Job, train
 
@@ -40,8 +42,9 @@ def run(values: Mapping[str, object]) -> None:
     Raises:
       ConfigError: a setting that can't be used.
     """
-    given, (start, values) = values, _open_start(values)
-    config = command_line.build(PretrainConfig, values)
+    given, (start, values) = values, _open_start(as_begun(values, PretrainConfig))
+    # Until it is known how many images there are, the smallest batch.
+    config = command_line.build(PretrainConfig, {"train_batch_size": 2, **values})
     if config.unlabelled.unlabeled_data_dir and "dataset" not in given:
         raise refuse(
             "unlabeled_data_dir",
@@ -49,7 +52,7 @@ def run(values: Mapping[str, object]) -> None:
             "is added to a data set, but no --dataset was given; give it, or, to train on these "
             "images only, --dataset=folder --data_dir instead",
         )
-    devices = open_devices(config)
+    devices = open_devices(config, values)
     left_out = not_inherited(given, start.run.config) if start is not None else ""
     if left_out and devices.is_chief:
         logger.info(left_out)
@@ -58,6 +61,7 @@ def run(values: Mapping[str, object]) -> None:
     stream = Stream(
         source, config.data.train_split, config.run.seed, data=config.data, unlabelled=further
     )
+    config = settle(config, values, devices, stream.num_examples)
     _check_negatives(config, stream)
     if source.num_classes is None:
         contrastive = dataclasses.replace(config.contrastive, lineareval_while_pretraining=False)

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from tf_simclrv2.config import ViewsConfig
+from tf_simclrv2.config.following import image_size
 from tf_simclrv2.config.memory import check_images
 from tf_simclrv2.data.batches import Views, batches
 from tf_simclrv2.data.images import decode, read
@@ -38,13 +39,14 @@ def run(values: Mapping[str, object]) -> None:
       ConfigError: a setting can't be used.
     """
     config = command_line.build(ViewsConfig, values)
-    wanted, size = config.views, config.data.resolved_image_size
+    wanted = config.views
     output = os.path.expanduser(wanted.output)
     check_output(output)
-    # Each image has two views next to it, and they are copied into the picture.
-    check_images("num_images", wanted.num_images, 6 * wanted.num_images, max(size, _SHOWN_SIZE), 1)
     source = open_source(config.data)
     source.check_split(config.data.train_split, "train_split")
+    size = image_size(config.data, source.usual_side(config.data.train_split))
+    # Each image has two views next to it, and they are copied into the picture.
+    check_images("num_images", wanted.num_images, 6 * wanted.num_images, max(size, _SHOWN_SIZE), 1)
     stream = Stream(source, config.data.train_split, wanted.seed, data=config.data)
     # In batches of one, so that they are the images of a run's first batch of any size.
     pairs = batches(stream, Views.two(size, config.augmentation), batch_size=1)

@@ -3,9 +3,10 @@
 import dataclasses
 import logging
 import os
-from typing import Mapping, Optional, Tuple, TypeVar
+from typing import Collection, Dict, Mapping, Optional, Tuple, Type, TypeVar
 
 from tf_simclrv2.config import (
+    Config,
     DataConfig,
     DistillConfig,
     FinetuneConfig,
@@ -13,11 +14,14 @@ from tf_simclrv2.config import (
     TrainingConfig,
     UnlabelledConfig,
     place,
+    sections_of,
 )
+from tf_simclrv2.config.following import follow, image_size
 from tf_simclrv2.config.memory import check_images, check_training
 from tf_simclrv2.data.sources import Source, open_source, open_unlabelled
 from tf_simclrv2.optimization.optimizers import check_optimizer
 from tf_simclrv2.runtime.devices import Devices
+from tf_simclrv2.runtime.files import check_run_places
 from tf_simclrv2.runtime.run_directory import RunDirectory
 
 logger = logging.getLogger(__name__)
@@ -25,22 +29,87 @@ logger = logging.getLogger(__name__)
 C = TypeVar("C", PretrainConfig, FinetuneConfig, DistillConfig)
 
 
-def open_devices(config: TrainingConfig) -> Devices:
-    """Opens the devices of a training run and logs what computes, on which views.
+def open_devices(config: TrainingConfig, given: Collection[str]) -> Devices:
+    """Opens the devices of a training run.
 
     Must be called before anything is computed.
+
+    Args:
+      config: the run's config.
+      given: names of the flags that were given; a batch is checked at once if it is among them.
 
     Raises:
       ConfigError: the devices don't exist, or can't share the batch, or what they compute can't fit
         into memory.
     """
     devices = Devices.open(config.devices)
+    # How large the images of a folder are, is not known yet.
+    if "train_batch_size" in given and (config.data.image_size or config.data.dataset != "folder"):
+        _check(config, devices)
+    return devices
+
+
+def _check(config: TrainingConfig, devices: Devices) -> None:
     batch_size = config.optimization.train_batch_size
     devices.check_batch(batch_size, config.optimization.gradient_accumulation_steps)
     check_training(config, devices.num_pipelines, on_cpu=not devices.has_accelerator)
+
+
+def as_begun(values: Mapping[str, object], config_class: Type[Config]) -> Dict[str, object]:
+    """Adds to the flags of a run that continues what its data settled when it began.
+
+    Args:
+      values: the flags that were given; they go first.
+      config_class: the class of the command's config.
+
+    Raises:
+      ConfigError: what is in ``model_dir`` can't be read.
+    """
+    path = values.get("model_dir")
+    if not path:
+        return dict(values)
+    run = RunDirectory(str(path))
+    check_run_places(run.path)
+    if not run.exists or not run.has_trained or not isinstance(run.config, config_class):
+        return dict(values)
+    settled = {
+        field.name: getattr(getattr(run.config, section), field.name)
+        for section, kind in sections_of(config_class).items()
+        for field in dataclasses.fields(kind)
+        if field.metadata["follows_data"]
+    }
+    return {**settled, **values}
+
+
+def settle(config: C, given: Collection[str], devices: Devices, count: int) -> C:
+    """Settles what follows the data and was not given; logs what computes, on what.
+
+    Args:
+      config: the run's config.
+      given: names of the flags that were given.
+      devices: what computes.
+      count: images to train on; for fine-tuning those with labels.
+
+    Returns:
+      The config with all settings.
+
+    Raises:
+      ConfigError: the devices can't share the batch, or what they compute can't fit into memory.
+    """
+    config, settings = follow(config, given, count)
+    _check(config, devices)
+    if "image_size" not in given:
+        settings = {"image_size": config.data.resolved_image_size, **settings}
+    line = f"{devices.describe(config.optimization.train_batch_size)}; views: "
+    line += config.augmentation.words
+    if settings:
+        what = "labelled images" if isinstance(config, FinetuneConfig) else "images"
+        shown = ", ".join(f"{name}={value:g}" for name, value in settings.items())
+        steps = config.optimization.steps(count)
+        line += f"; as follows from {count:,} {what}: {shown}, so {steps:,} steps"
     if devices.is_chief:
-        logger.info(f"{devices.describe(batch_size)}; views: {config.augmentation.words}")
-    return devices
+        logger.info(line)
+    return config
 
 
 def continued_config(values: Mapping[str, object], flag: str) -> Optional[TrainingConfig]:
@@ -81,7 +150,8 @@ def open_data(config: C) -> Tuple[Source, C]:
     check_optimizer(config.optimization, config.devices.mixed_precision)
     source = open_source(config.data)
     source.check_split(config.data.train_split, "train_split")
-    eval_split, size = config.data.eval_split, config.data.resolved_image_size
+    eval_split = config.data.eval_split
+    size = image_size(config.data, source.usual_side(config.data.train_split))
     if config.run.mode != "train" and source.num_classes:
         eval_split = source.evaluation_split(eval_split)
         at_once = min(config.data.eval_batch_size, source.num_examples(eval_split))

@@ -72,6 +72,7 @@ class FolderSource(Source):
         self._checked: Dict[str, List[str]] = {}
         # What decoding takes, by split.
         self._needs: Dict[str, int] = {}
+        self._sides: Dict[str, int] = {}
         self._classes = classes
         self._content_keys: Dict[str, str] = {}
         self.class_names = None
@@ -204,6 +205,10 @@ class FolderSource(Source):
     def num_examples(self, split: str) -> int:
         return len(self._decodable(split))
 
+    def usual_side(self, split: str) -> Optional[int]:
+        self._decodable(split)
+        return self._sides[split]
+
     def _decodable(self, split: str) -> List[str]:
         """The files of a split that are not corrupt, which are looked for once."""
         if split not in self._checked:
@@ -224,6 +229,7 @@ class FolderSource(Source):
             self._warn_of_pillow(split, shapes)
             self._needs[split] = max(shape.needs for shape in shapes.values())
             self._checked[split] = [file for file in files if file in shapes]
+            self._sides[split] = int(np.median([min(shape[:2]) for shape in shapes.values()]))
         return self._checked[split]
 
     def _warn_of_pillow(self, split: str, shapes: Dict[str, Shape]) -> None:

@@ -53,6 +53,10 @@ class Source(abc.ABC):
           ConfigError: this is not possible.
         """
 
+    def usual_side(self, split: str) -> Optional[int]:
+        """Pixels of the shorter side that half of a split's images don't exceed, where known."""
+        return None
+
     @property
     def num_classes(self) -> Optional[int]:
         """Number of classes, or None for a data set without labels."""

@@ -1,0 +1,105 @@
+"""Runs whose settings follow the data: what they say and record, and that they keep it."""
+
+import json
+import pathlib
+
+import pytest
+
+from tests.net.held import Held
+from tests.net.table import IMAGES, filled
+from tf_simclrv2.config import following
+
+COMMON = f"{IMAGES} --width_multiplier=0.0625 --mode=train"
+# A folder of 70 images to train on, of 8 pixels.
+FOLDER = "--dataset=folder --data_dir={colours}"
+
+
+def _held(command, *flags):
+    return Held(command, COMMON, *(filled(flag, command) for flag in flags))
+
+
+def _recorded(job):
+    content = json.loads(pathlib.Path(job.path, "config.json").read_text())["config"]
+    names = ("train_batch_size", "train_epochs", "learning_rate", "warmup_epochs")
+    found = {name: content["optimization"][name] for name in names}
+    for section, name in ("contrastive", "temperature"), ("memory", "memory_size"):
+        found.update({name: content[section][name]} if section in content else {})
+    return found
+
+
+def test_pretraining_says_and_records_what_follows_and_keeps_it(tmp_path, caplog, monkeypatch):
+    caplog.set_level("INFO")
+    flags = [FOLDER, f"--use_memory --warmup_epochs=3 --model_dir={tmp_path}/run"]
+    job = _held("pretrain", *flags)
+    assert job.refused is None, job.message
+    recorded = _recorded(job)
+    assert recorded == {
+        "train_batch_size": 64, "train_epochs": 915, "learning_rate": 2.4, "warmup_epochs": 3.0,
+        "temperature": 0.2, "memory_size": 128,
+    }  # fmt: skip
+    assert job.steps == 1001
+    assert job.images(1).shape == (1, 16, 16, 3)
+    (said,) = (message for message in caplog.messages if "as follows from" in message)
+    assert said.startswith("one device, 1 replica, batch 64 (64 per replica); views: ")
+    assert said.endswith(
+        "; as follows from 70 images: image_size=16, train_batch_size=64, train_epochs=915, "
+        "learning_rate=2.4, temperature=0.2, memory_size=128, so 1,001 steps"
+    )
+
+    # Even if later versions have other formulas.
+    assert job.played.saved
+    scale = following.OF_IMAGES._replace(share=70, fewest_steps=2000, root_below=512)
+    monkeypatch.setattr(following, "OF_IMAGES", scale)
+    monkeypatch.setattr(following, "_TEMPERATURE_OF_FEW", 0.7)
+    monkeypatch.setattr(following, "_SIDES", 10)
+    again = _held("pretrain", *flags, "--train_epochs=930")
+    assert again.refused is None, again.message
+    assert _recorded(again) == {**recorded, "train_epochs": 930}
+    # Another value than the run's is refused by name, also if it was not given before.
+    changed = _held("pretrain", *flags, "--train_batch_size=32")
+    assert "train_batch_size was 64 and is now 32" in changed.message
+
+
+@pytest.mark.parametrize("flag", ["--train_batch_size=10", "--label_fraction=0.5"])
+def test_fine_tuning_follows_the_labels(tmp_path, caplog, flag):
+    caplog.set_level("INFO")
+    job = _held("finetune", FOLDER, "--from_scratch", flag, f"--model_dir={tmp_path}/run")
+    assert job.refused is None, job.message
+    (said,) = (message for message in caplog.messages if "as follows from" in message)
+    if flag == "--label_fraction=0.5":
+        assert "as follows from 35 labelled images: image_size=16, train_batch_size=64" in said
+        expected, steps = {"train_batch_size": 64, "train_epochs": 366, "learning_rate": 0.16}, 201
+    else:
+        # The rate follows the batch that was given.
+        assert "70 labelled images: image_size=16, train_epochs=60, learning_rate=0.405," in said
+        expected, steps = {"train_batch_size": 10, "train_epochs": 60, "learning_rate": 0.405}, 421
+    assert {name: _recorded(job)[name] for name in expected} == expected
+    assert job.steps == steps
+
+
+def test_distillation_follows_all_its_images(tmp_path, caplog):
+    caplog.set_level("INFO")
+    flags = ["--teacher={small_teacher}", "--dataset=folder --data_dir={colours}"]
+    further = "--unlabeled_data_dir={others}"
+    job = _held("distill", *flags, further, f"--model_dir={tmp_path}/run")
+    assert job.refused is None, job.message
+    (said,) = (message for message in caplog.messages if "as follows from" in message)
+    count = int(said.split("as follows from ")[1].split()[0])
+    assert count > 70
+    assert job.steps >= 1000 and _recorded(job)["train_batch_size"] == 64
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        ("--use_memory --memory_size=100", "--memory_size=100: must be at least 128, the keys"),
+        ("--train_batch_size=71", "--train_batch_size=71: must be at most 70, the images"),
+        ("--stem=imagenet", "--image_size=16: must be at least 32 for the imagenet stem"),
+    ],
+)
+def test_what_follows_is_checked_like_what_is_given(command, tmp_path, flags, sentence):
+    given = filled(f"{FOLDER} {COMMON} {flags}", "pretrain").split()
+    outcome = command("pretrain", *given, f"--model_dir={tmp_path}/run")
+    assert outcome.code == 1
+    assert sentence in outcome.err
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,134 @@
+"""Defaults that follow the data: numbers of images or labels in, settings out.
+
+At the scale of ImageNet they are the fields' own defaults, which are the paper's. Settings that
+were given stay. docs/training.md has the formulas and their reasons.
+"""
+
+import dataclasses
+import math
+from typing import Any, Collection, Dict, NamedTuple, Optional, Tuple, TypeVar, Union
+
+from tf_simclrv2.config.commands import DistillConfig, FinetuneConfig, PretrainConfig
+from tf_simclrv2.config.data import DataConfig
+from tf_simclrv2.config.optimization import OptimizationConfig
+from tf_simclrv2.config.settings import sections_of
+
+C = TypeVar("C", PretrainConfig, FinetuneConfig, DistillConfig)
+# By flag.
+Settings = Dict[str, Union[int, float]]
+
+# Image sizes are multiples of this.
+_SIDES = 16
+_SMALLEST_BATCH = 64
+# Of the optimizers that adapt each weight's rate; the fields' default is LARS's.
+_ADAPTIVE_RATES = {"adam": 0.001, "lamb": 0.001}
+# Fewer negatives need a higher temperature.
+_FEW_NEGATIVES_BELOW, _TEMPERATURE_OF_FEW = 1024, 0.2
+
+
+class Scale(NamedTuple):
+    """How the length of a training and its batch follow the number of examples.
+
+    Attributes:
+      share: the batch is at most this part of the examples, where they are more than a few.
+      largest_batch: what the batch is where there are enough of them.
+      fewest_steps: the training has at least this many.
+      root_below: batches below this one take a rate that grows with their root, above by the batch.
+    """
+
+    share: int
+    largest_batch: int
+    fewest_steps: int
+    root_below: int
+
+
+OF_IMAGES = Scale(share=8, largest_batch=512, fewest_steps=1000, root_below=4096)
+OF_LABELS = Scale(share=12, largest_batch=1024, fewest_steps=200, root_below=1024)
+
+
+def follow(config: C, given: Collection[str], count: int) -> Tuple[C, Settings]:
+    """Settles the defaults that follow the data.
+
+    Args:
+      config: of a training command, with the values that flags have given.
+      given: names of the flags that were given; their values stay.
+      count: images to train on; for fine-tuning those with labels.
+
+    Returns:
+      The config with what suits that many, and the settings that were not given, by flag.
+    """
+    scale = OF_LABELS if isinstance(config, FinetuneConfig) else OF_IMAGES
+    settings = _optimization(config.optimization, given, count, scale)
+    if isinstance(config, PretrainConfig):
+        batch = int(settings["train_batch_size"])
+        settings.update(_contrast(config, count, batch))
+    # Steps that were given go before epochs.
+    others = {*given, "train_epochs"} if config.optimization.train_steps else given
+    settings = {name: value for name, value in settings.items() if name not in others}
+    sections: Dict[str, Any] = {}
+    for name, kind in sections_of(type(config)).items():
+        own = {field.name for field in dataclasses.fields(kind)} & settings.keys()
+        changed = {field: settings[field] for field in own}
+        sections[name] = dataclasses.replace(getattr(config, name), **changed)
+    return dataclasses.replace(config, **sections), settings
+
+
+def image_size(data: DataConfig, side: Optional[int]) -> int:
+    """The size of the network's input: the one given, or what suits the images.
+
+    Args:
+      data: the settings of the data.
+      side: the usual length of the images' shorter side in pixels, where it is known.
+    """
+    if data.image_size is not None or side is None:
+        return data.resolved_image_size
+    return min(math.ceil(side / _SIDES) * _SIDES, data.resolved_image_size)
+
+
+def _optimization(
+    paper: OptimizationConfig, given: Collection[str], count: int, scale: Scale
+) -> Settings:
+    """Batch, length and rate; those that were given as they are."""
+    batch, epochs, warmup = paper.train_batch_size, float(paper.train_epochs), paper.warmup_epochs
+    if "train_batch_size" not in given:
+        wanted = min(max(count // scale.share, _SMALLEST_BATCH), scale.largest_batch)
+        if scale is OF_IMAGES:
+            # An image must not be its own negative, and two are the fewest to contrast.
+            wanted = max(2, min(wanted, count))
+        batch = max(_power_of_two(wanted), paper.gradient_accumulation_steps)
+    if "train_epochs" not in given:
+        epochs = max(epochs, math.ceil(scale.fewest_steps * batch / count))
+    length = paper.train_steps * batch / count or epochs
+    return {
+        "train_batch_size": batch,
+        "train_epochs": int(epochs),
+        "learning_rate": _rate(dataclasses.replace(paper, train_batch_size=batch), scale),
+        "warmup_epochs": min(warmup, length / 10),
+    }
+
+
+def _rate(optimization: OptimizationConfig, scale: Scale) -> float:
+    """The learning rate, before it is scaled by the batch size, whatever that scaling is."""
+    batch, factor = optimization.train_batch_size, optimization.rate_scale
+    if optimization.optimizer in _ADAPTIVE_RATES:
+        return _ADAPTIVE_RATES[optimization.optimizer] / factor
+    by_root = math.sqrt(max(scale.root_below / batch, 1.0))
+    return float(f"{optimization.learning_rate * by_root * (batch / 256 / factor):.3g}")
+
+
+def _contrast(config: PretrainConfig, count: int, batch: int) -> Settings:
+    """Temperature and queue, of a batch."""
+    temperature = config.contrastive.temperature
+    if batch < _FEW_NEGATIVES_BELOW:
+        temperature = _TEMPERATURE_OF_FEW
+    settings: Settings = {"temperature": temperature}
+    if config.memory.use_memory:
+        # An image gives two keys in an epoch.
+        tenth = 2 * count // 10
+        settings["memory_size"] = min(config.memory.memory_size, max(tenth, 2 * batch))
+    return settings
+
+
+def _power_of_two(number: int) -> int:
+    """The largest power of two that is at most ``number``."""
+    return 1 << (number.bit_length() - 1)
