@@ -29,7 +29,8 @@ def _recorded(job):
 
 def test_pretraining_says_and_records_what_follows_and_keeps_it(tmp_path, caplog, monkeypatch):
     caplog.set_level("INFO")
-    flags = [FOLDER, f"--use_memory --warmup_epochs=3 --model_dir={tmp_path}/run"]
+    memory = "--use_memory --warmup_epochs=3 --checkpoint_steps=1001"
+    flags = [FOLDER, memory, f"--model_dir={tmp_path}/run"]
     job = _held("pretrain", *flags)
     assert job.refused is None, job.message
     recorded = _recorded(job)

@@ -69,8 +69,10 @@ def as_begun(values: Mapping[str, object], config_class: Type[Config]) -> Dict[s
     if not path:
         return dict(values)
     run = RunDirectory(str(path))
+    if not run.exists:
+        return dict(values)
     check_run_places(run.path)
-    if not run.exists or not run.has_trained or not isinstance(run.config, config_class):
+    if not run.has_trained or not isinstance(run.config, config_class):
         return dict(values)
     settled = {
         field.name: getattr(getattr(run.config, section), field.name)
