@@ -252,6 +252,6 @@ def test_files_of_a_run_keep_the_order_of_their_fields():
     ]  # fmt: skip
     assert list(dataclasses.asdict(DATA)) == [
         "dataset", "data_dir", "train_split", "eval_split", "image_size", "class_level",
-        "holdout_fraction", "holdout_seed", "max_bad_images", "strict_images", "cache_dataset",
-        "cache_path", "eval_batch_size", "eval_steps",
+        "holdout_fraction", "holdout_seed", "max_bad_images", "strict_images", "max_image_pixels",
+        "cache_dataset", "cache_path", "eval_batch_size", "eval_steps",
     ]  # fmt: skip
