@@ -19,6 +19,7 @@ from tf_simclrv2.data.headers import (
     PNG,
     STARTS,
     Header,
+    begins_with_tables,
     gif_palette,
     numbers,
     part,
@@ -73,7 +74,18 @@ class Decoder:
         """
         if not self.unusual:
             return _by_tensorflow(content)
-        return _decode(self)(content, self.header(content) if header is None else header)
+        if header is not None:
+            return _decode(self)(content, header)
+        return tf.cond(
+            self.is_ordinary(content),
+            lambda: _by_tensorflow(content),
+            lambda: _decode(self)(content, self.header(content)),
+        )
+
+    def is_ordinary(self, content: tf.Tensor) -> tf.Tensor:
+        """Whether TensorFlow's decoder is known to do, bool scalar."""
+        ordinary, pixels = certainly_ordinary(content)
+        return ordinary & (pixels <= self.max_pixels)
 
     def header(self, content: tf.Tensor) -> Header:
         """Reads the header of an image file, also of kinds that only Pillow knows."""
@@ -104,22 +116,30 @@ def certainly_ordinary(content: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
     Returns:
       Whether it is one, so that :func:`needs_of` would be ORDINARY; and its pixels, float64 scalar.
     """
-    jpeg = tf.io.is_jpeg(content)
-    width, height = tf.unstack(numbers(content, 16, 2, 32, big=True))
-    depth, colours = tf.unstack(numbers(content, 24, 2))
-    png = (part(content, 0, 8) == STARTS[PNG]) & (depth <= 8) & (colours & 4 == 0)
-    shape = tf.cond(
-        jpeg,
-        lambda: tf.cast(tf.io.extract_jpeg_shape(content)[:2], tf.float64),
-        lambda: tf.cast(tf.stack([height, width]), tf.float64),
-    )
-    pixels = tf.reduce_prod(shape)
-    # Found in the pixels, these letters only cost time.
-    noted = tf.strings.regex_full_match(content, r"(?s)\C*(?:Exif|eXIf|tRNS)\C*")
-    return (jpeg | png) & ~noted & (pixels <= MOST_IN_FLOATS), pixels
+
+    def has(notes):
+        # Found in the pixels, these letters only cost time.
+        return tf.strings.regex_full_match(content, rf"(?s)\C*(?:{notes})\C*")
+
+    def of_jpeg():
+        plain = tf.cond(begins_with_tables(content), lambda: True, lambda: ~has("Exif"))
+        return plain, tf.cast(tf.io.extract_jpeg_shape(content)[:2], tf.float64)
+
+    def of_png():
+        numbers_of = tf.cast(numbers(content, 16, 10), tf.float64)
+        depth, colours = numbers_of[8], tf.cast(numbers_of[9], tf.int32)
+        sides = tf.reduce_sum(tf.reshape(numbers_of[:8], [2, 4]) * [2.0**24, 2.0**16, 2.0**8, 1], 1)
+        plain = (part(content, 0, 8) == STARTS[PNG]) & (depth <= 8) & (colours & 4 == 0)
+        return plain & ~has("eXIf|tRNS"), sides
+
+    plain, sides = tf.cond(tf.io.is_jpeg(content), of_jpeg, of_png)
+    pixels = tf.reduce_prod(sides)
+    return plain & (pixels <= MOST_IN_FLOATS), pixels
 
 
-# Graphs are built once for each decoder, as that takes a second or two.
+# Graphs are built once for each decoder, as that takes a second or two. They stay functions: within
+# another graph, their operations would take time even where they are not executed.
+_APART = {"_noinline": True}
 
 
 @functools.lru_cache(None)
@@ -128,7 +148,7 @@ def _read(decoder: Decoder) -> Callable[[tf.Tensor], Header]:
         size = tf.numpy_function(_size, [content], tf.int64, stateful=False)
         return tf.ensure_shape(size, [2])
 
-    @tf.function(autograph=False)
+    @tf.function(autograph=False, experimental_attributes=_APART)
     def read(content):
         header = read_header(content)
         if not decoder.on_host:
@@ -143,13 +163,16 @@ def _read(decoder: Decoder) -> Callable[[tf.Tensor], Header]:
 @functools.lru_cache(None)
 def _decode(decoder: Decoder) -> Callable[[tf.Tensor, Header], tf.Tensor]:
     def of_other(content):
+        image = tf.zeros([0, 0, 3], tf.uint8)
         if decoder.on_host:
-            return tf.numpy_function(_pixels, [content], tf.uint8, stateful=False)
-        never = tf.debugging.Assert(False, ["no image, or of a kind that is not decoded here"])
-        with tf.control_dependencies([never]):
-            return tf.zeros([1, 1, 3], tf.uint8)
+            image = tf.numpy_function(_pixels, [content], tf.uint8, stateful=False)
+        decoded = tf.debugging.Assert(
+            tf.size(image) > 0, ["no image, or of a kind that is not decoded here"]
+        )
+        with tf.control_dependencies([decoded]):
+            return tf.identity(image)
 
-    @tf.function(autograph=False)
+    @tf.function(autograph=False, experimental_attributes=_APART)
     def decode(content, header):
         few = tf.debugging.Assert(
             header.pixels <= decoder.max_pixels, ["an image of too many pixels:", header.pixels]
@@ -207,7 +230,7 @@ def _gif(content: tf.Tensor, header: Header) -> tf.Tensor:
 
     def opaque():
         control = numbers(content, header.control + 3, 4)
-        colour = gif_palette(content, header.frame) + 3 * control[3]
+        colour = gif_palette(content, header.frame)[0] + 3 * control[3]
         flags = tf.gather([bytes([flags]) for flags in range(256)], control[0] & 0xFE)
         changed = _replaced(content, header.control + 3, flags)
         return _replaced(changed, colour, tf.constant(b"\xff\xff\xff"))
@@ -222,12 +245,21 @@ def _replaced(content: tf.Tensor, start: tf.Tensor, new: tf.Tensor) -> tf.Tensor
     return tf.strings.join([part(content, 0, start), new, part(content, end, length)])
 
 
+# An error here would be logged with a traceback, so what can't be decoded is an empty image.
+
+
 def _size(content) -> np.ndarray:
-    return np.array(host.size_of(_bytes(content)), np.int64)
+    try:
+        return np.array(host.size_of(_bytes(content)), np.int64)
+    except host.Unreadable:
+        return np.zeros(2, np.int64)
 
 
 def _pixels(content) -> np.ndarray:
-    return host.decode(_bytes(content))
+    try:
+        return host.decode(_bytes(content))
+    except host.Unreadable:
+        return np.zeros((0, 0, 3), np.uint8)
 
 
 def _bytes(content) -> bytes:

@@ -4,7 +4,7 @@ Nothing is decoded here. Bytes that are missing count as zeros, and every loop h
 header that is damaged is never more than an image that does not decode.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, Tuple
 
 from tf_simclrv2.keras2 import tf
 
@@ -151,10 +151,18 @@ def orientation_of(exif: tf.Tensor) -> tf.Tensor:
 # Kinds of files.
 
 
+def begins_with_tables(content: tf.Tensor) -> tf.Tensor:
+    """Whether a JPEG begins with the tables of its coefficients, so that it has no Exif.
+
+    Most do, perhaps after a header of JFIF.
+    """
+    tables = b"\xff\xdb"
+    jfif = part(content, 2, 4) == b"\xff\xe0\x00\x10"
+    return (part(content, 2, 2) == tables) | (jfif & (part(content, 20, 2) == tables))
+
+
 def _jpeg(content: tf.Tensor) -> Header:
-    # Most files begin with the tables of their coefficients, perhaps after a header of JFIF.
-    tables = part(content, 2, 2) == b"\xff\xdb"
-    tables |= (part(content, 2, 4) == b"\xff\xe0\x00\x10") & (part(content, 20, 2) == b"\xff\xdb")
+    tables = begins_with_tables(content)
     height, width, _ = tf.unstack(tf.io.extract_jpeg_shape(content))
 
     def step(position, start, size, more):
@@ -226,26 +234,33 @@ def _gif(content: tf.Tensor) -> Header:
             begins | inside,
         )
 
-    flags = numbers(content, 10, 1)[0]
-    count = tf.bitwise.left_shift(tf.constant(2, tf.int64), flags & 7)
-    begin = 13 + tf.where(flags & 0x80 > 0, 3 * count, 0)
+    begin = 13 + 3 * _colours(numbers(content, 10, 1)[0])
     zero = tf.constant(0, tf.int64)
     no, yes = tf.constant(False), tf.constant(True)
     frame, control, _, _ = tf.while_loop(
         lambda *state: state[-1], step, (begin, zero, no, yes),
         maximum_iterations=_LONGEST_WALK,
     )  # fmt: skip
-    transparent = (control > 0) & (numbers(content, control + 3, 1)[0] & 1 > 0)
+    flags, _, _, colour = tf.unstack(numbers(content, control + 3, 4))
+    _, colours = gif_palette(content, frame)
+    transparent = (control > 0) & (flags & 1 > 0) & (colour < colours)
     size = tf.maximum(numbers(content, 6, 2, 16), numbers(content, frame + 5, 2, 16))
     return _found(
         GIF, height=size[1], width=size[0], transparent=transparent, control=control, frame=frame
     )
 
 
-def gif_palette(content: tf.Tensor, frame: tf.Tensor) -> tf.Tensor:
-    """Where the colours of a GIF's frame begin, which begins itself at ``frame``."""
-    own = numbers(content, frame + 9, 1)[0] & 0x80 > 0
-    return tf.where(own, frame + 10, 13)
+def gif_palette(content: tf.Tensor, frame: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
+    """Where the colours of a GIF's frame begin, which begins itself at ``frame``; their number."""
+    own = _colours(numbers(content, frame + 9, 1)[0])
+    shared = _colours(numbers(content, 10, 1)[0])
+    return tf.where(own > 0, frame + 10, 13), tf.where(own > 0, own, shared)
+
+
+def _colours(flags: tf.Tensor) -> tf.Tensor:
+    """How many colours a GIF's table has, of which these flags are."""
+    count = tf.bitwise.left_shift(tf.constant(2, tf.int64), flags & 7)
+    return tf.where(flags & 0x80 > 0, count, 0)
 
 
 class BmpHeader(NamedTuple):

@@ -27,8 +27,6 @@ _FORMATS = tuple(
         BmpImagePlugin.BmpImageFile,
     )
 )
-# How messages about files begin.
-UNREADABLE = "it can't be decoded"
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
 # Of colours of 16 bits Pillow keeps the upper 8, or the lower 8 if told another order of bytes.
 _OTHER_ORDER = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
@@ -41,11 +39,15 @@ _DAMAGES = (
 )  # fmt: skip
 
 
+class Unreadable(ValueError):
+    """An image file can't be decoded; the message says why, as far as that is known."""
+
+
 def size_of(content: bytes) -> Tuple[int, int]:
     """Height and width of an image file as stored, without decoding it.
 
     Raises:
-      ValueError: Pillow can't read its header.
+      Unreadable: Pillow can't read its header.
     """
     with _opened(content) as image:
         return image.height, image.width
@@ -57,7 +59,7 @@ def decode(content: bytes) -> np.ndarray:
     Of several pages or frames it takes the first.
 
     Raises:
-      ValueError: Pillow can't decode it.
+      Unreadable: Pillow can't decode it.
     """
     with _opened(content) as image:
         is_deep = image.mode.startswith("I;16") or _raw_mode(image)[:-1] in _SIXTEEN_BITS
@@ -74,14 +76,14 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
             with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
                 yield image
     except UnidentifiedImageError as error:
-        raise ValueError(f"{UNREADABLE}, as its kind is unknown") from error
+        raise Unreadable("no image of a kind that is known") from error
     except _DAMAGES as error:
-        raise ValueError(f"{UNREADABLE}: {error}") from error
+        raise Unreadable(str(error)) from error
 
 
 def _in_colours(image: Image.Image) -> np.ndarray:
     if image.mode in _OTHER_VALUES:
-        raise ValueError("values of neither 8 nor 16 bits")
+        raise ValueError("its values have neither 8 nor 16 bits")
     upright = ImageOps.exif_transpose(image)
     if "A" not in upright.getbands() and "transparency" not in upright.info:
         return np.asarray(upright.convert("RGB"))

@@ -1,7 +1,6 @@
 """Reads image files as an export takes them: as bytes that it decodes, in batches that fit."""
 
 import os
-import re
 from typing import Dict, Iterator, List, Optional, Tuple
 
 from tf_simclrv2.config.user_files import why_unreadable
@@ -32,7 +31,7 @@ class EncodedImages:
         self.unreadable: Dict[str, Optional[str]] = {}
         self._max_pixels = max_pixels
         self._most = ORDINARY if not decodes_unusual else ONLY_ON_HOST - 1
-        decoder = Decoder(max_pixels=max_pixels)
+        decoder = Decoder(on_host=False, max_pixels=max_pixels)
 
         @tf.function(input_signature=_CONTENT)
         def look(content):
@@ -87,20 +86,20 @@ class EncodedImages:
         """What to hand to the export of a file, and its pixels; None if it can't be read."""
         try:
             needs, pixels = (each.numpy() for each in self._look(content))
+            if needs == ONLY_ON_HOST:
+                height, width = host.size_of(content)
+                pixels = height * width
             reason = why_too_large(pixels, self._max_pixels)
-            if reason is None and needs > self._most:
+            if reason is None and needs == ONLY_ON_HOST:
+                content = tf.io.encode_png(host.decode(content), compression=1).numpy()
+            elif reason is None and needs > self._most:
                 content = self._as_png(content).numpy()
-        except (tf.errors.InvalidArgumentError, ValueError) as error:
-            self.unreadable[path] = _told(error)
+        except host.Unreadable as error:
+            reason = str(error)
+        except tf.errors.InvalidArgumentError:
+            self.unreadable[path] = None
             return None
         if reason is not None:
             self.unreadable[path] = reason
             return None
         return content, float(pixels)
-
-
-def _told(error: Exception) -> Optional[str]:
-    """What Pillow says of a file; TensorFlow only says that there is an error."""
-    message = error.message if isinstance(error, tf.errors.OpError) else str(error)
-    found = re.search(rf"{host.UNREADABLE}[^\n]*", message)
-    return found and found.group()

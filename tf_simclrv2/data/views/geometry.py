@@ -5,7 +5,7 @@ from typing import Tuple
 from tf_simclrv2.config import LARGEST_CIFAR_STEM_IMAGE, AugmentationConfig
 from tf_simclrv2.data.decoding import ANY, Decoder
 from tf_simclrv2.data.pixels import MOST_IN_FLOATS
-from tf_simclrv2.data.views.image_parts import ImageParts
+from tf_simclrv2.data.views.image_parts import of_parts
 from tf_simclrv2.keras2 import tf
 
 EVALUATION_CROP_PROPORTION = 0.875
@@ -34,7 +34,7 @@ def crop_views(
     Returns:
       uint8 [views, image_size, image_size, 3].
     """
-    count, parts = seeds.shape[0], ImageParts(image, decoder)
+    count = seeds.shape[0]
 
     def resized(crops):
         views = [resize(crop, image_size) for crop in crops]
@@ -46,22 +46,24 @@ def crop_views(
             for seed in tf.unstack(seeds)
         ]
 
-    def of_jpeg():
+    def of_jpeg(parts):
         drawn = windows(parts.jpeg_shape())
         first = tf.reduce_min([begin for begin, _ in drawn], axis=0)
         last = tf.reduce_max([begin + size for begin, size in drawn], axis=0)
         part = parts.jpeg_part(tf.concat([first[:2], (last - first)[:2]], 0))
         return resized([tf.slice(part, begin - first, size) for begin, size in drawn])
 
-    def of_others():
+    def of_others(parts):
         whole = parts.whole()
         return resized([tf.slice(whole, *window) for window in windows(tf.shape(whole))])
 
-    if config.use_crop:
-        views = parts.views(image_size, of_jpeg, of_others)
-    else:
-        views = tf.repeat(resized([parts.whole()]), count, axis=0)
-    return tf.ensure_shape(views, [count, image_size, image_size, 3])
+    def views(parts):
+        if not config.use_crop:
+            return tf.repeat(resized([parts.whole()]), count, axis=0)
+        return parts.views(image_size, lambda: of_jpeg(parts), lambda: of_others(parts))
+
+    made = of_parts(image, decoder, views)
+    return tf.ensure_shape(made, [count, image_size, image_size, 3])
 
 
 def random_window(

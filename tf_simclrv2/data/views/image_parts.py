@@ -2,7 +2,7 @@
 
 from typing import Callable
 
-from tf_simclrv2.data.decoding import Decoder
+from tf_simclrv2.data.decoding import PLAIN, Decoder
 from tf_simclrv2.data.headers import JPEG
 from tf_simclrv2.data.pixels import LARGEST, as_stored, turned
 from tf_simclrv2.keras2 import tf
@@ -68,3 +68,20 @@ class ImageParts:
         # Large ones are reduced as a whole.
         few = self._header.pixels <= min(LARGEST, self._decoder.max_pixels)
         return tf.cond((self._header.kind == JPEG) & few, of_jpeg, of_others)
+
+
+def of_parts(
+    image: tf.Tensor, decoder: Decoder, make: Callable[[ImageParts], tf.Tensor]
+) -> tf.Tensor:
+    """Makes something of an image, by the shorter way if its file is an ordinary one.
+
+    Args:
+      image: string scalar, the content of an image file, or uint8 [height, width, 3].
+      decoder: what decodes the file.
+      make: makes it of the image's parts.
+    """
+    plain = lambda: make(ImageParts(image, PLAIN))  # noqa: E731
+    if image.dtype != tf.string or not decoder.unusual:
+        return plain()
+    unusual = lambda: make(ImageParts(image, decoder))  # noqa: E731
+    return tf.cond(decoder.is_ordinary(image), plain, unusual)

@@ -11,7 +11,7 @@ from tf_simclrv2.config import AugmentationConfig
 from tf_simclrv2.data.decoding import ANY, Decoder
 from tf_simclrv2.data.views.draws import warp_of
 from tf_simclrv2.data.views.geometry import random_window
-from tf_simclrv2.data.views.image_parts import ImageParts
+from tf_simclrv2.data.views.image_parts import of_parts
 from tf_simclrv2.keras2 import tf
 
 _FILL_MODES = {"edge": "NEAREST", "constant": "CONSTANT", "reflect": "REFLECT"}
@@ -42,25 +42,27 @@ def warp_views(
     Returns:
       uint8 [views, image_size, image_size, 3].
     """
-    parts = ImageParts(image, decoder)
 
     def placements(shape):
         windows = _windows(shape, seeds, config)
         return _placements(shape, windows, draws, image_size, config)
 
-    def of_jpeg():
+    def of_jpeg(parts):
         placed = placements(parts.jpeg_shape())
         begin, end = tf.reduce_min(placed.begins, axis=0), tf.reduce_max(placed.ends, axis=0)
         part = parts.jpeg_part(tf.concat([begin, end - begin], 0))
         return _sampled(part, begin, placed, image_size, config.fill_mode)
 
-    def of_others():
+    def of_others(parts):
         whole = parts.whole()
         placed = placements(tf.shape(whole))
         return _sampled(whole, tf.zeros([2], tf.int32), placed, image_size, config.fill_mode)
 
-    views = parts.views(image_size, of_jpeg, of_others)
-    return tf.ensure_shape(views, [len(seeds), image_size, image_size, 3])
+    def views(parts):
+        return parts.views(image_size, lambda: of_jpeg(parts), lambda: of_others(parts))
+
+    made = of_parts(image, decoder, views)
+    return tf.ensure_shape(made, [len(seeds), image_size, image_size, 3])
 
 
 class _Placements(NamedTuple):
