@@ -135,7 +135,7 @@ _AUGMENTATION = [
     Row("rotation_max_degrees", 30, images.largest_turn,
         becomes(_between(-1, 1), _between(15, 31)), _WARPED, group="warp"),
     Row("scale_min", 0.7, images.smallest_scale,
-        becomes(_between(0.98, 1.02), _between(0.69, 0.85)), _WARPED, group="warp"),
+        becomes(_between(0.98, 1.02), _between(0.66, 0.9)), _WARPED, group="warp"),
     Row("scale_max", 1.5, images.largest_scale,
         becomes(_between(0.98, 1.02), _between(1.2, 1.52)), _WARPED, group="warp"),
     Row("shear_max", 0.3, images.largest_slant,
