@@ -34,6 +34,10 @@ def test_the_demo_runs_the_whole_method_from_any_directory(commands):
         assert (python, module_flag, module) == (sys.executable, "-m", "tf_simclrv2")
         kind = COMMANDS[name].config
         assert isinstance(command_line.build(kind, command_line.parse(kind, flags)), kind)
+    # Beside each fine-tuned run, on its labels, as the report reads them there.
+    measured = [" ".join(arguments) for arguments in commands if "--baselines" in arguments]
+    assert len(measured) == 2
+    assert all("/fine_tuned_" in line and "--checkpoint=" in line for line in measured)
 
 
 def test_the_demo_refuses_a_directory_with_other_files(command, tmp_path):
