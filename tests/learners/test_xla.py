@@ -13,7 +13,7 @@ from tf_simclrv2.keras2 import keras, tf
 
 RANDOM = np.random.RandomState(0)
 PIXELS = RANDOM.randint(256, size=(2, 8, 8, 8, 3)).astype(np.uint8)
-NUMBERS = RANDOM.uniform(size=(2, 8, 13)).astype(np.float32)
+NUMBERS = RANDOM.uniform(size=(2, 8, 22)).astype(np.float32)
 LABELS = np.arange(8)
 CASES = ["pretrain", "memory", "classify", "distill"]
 

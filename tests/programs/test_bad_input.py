@@ -145,7 +145,7 @@ def test_settings_changed_since_the_run_began_are_named(refused):
         "--use_flip=false", "--use_blur=false", "--temperature=0.5",
     )  # fmt: skip
     assert "resnet_depth was 18 and is now 34" in sentence
-    assert "temperature was 0.1 and is now 0.5" in sentence
+    assert "temperature was 0.2 and is now 0.5" in sentence
     assert sentence.count(" was ") == 2
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from export.config import ExportSection
+from export.markdown import escaped
 from export.model_card import Subject, model_card
 from tests.net import held
 from tests.net.table import IMAGES, filled, training
@@ -80,7 +81,7 @@ def test_encoder_and_head_are_those_of_the_run(origin, tmp_path, caplog):
     assert content["start"] == {"checkpoint": origin, "use_ema_weights": False}
     assert content["network"]["resnet_depth"] == 101
     card = _card(job)
-    assert f", going on from the weights of {origin} |" in card
+    assert f", going on from the weights of {escaped(origin)} |" in card
     assert "; pretrained without labels on folder" in card
     assert "none for the features" in card
 
@@ -109,8 +110,8 @@ def test_a_head_of_another_shape_begins_anew_with_a_sentence(origin, tmp_path, c
     said = f"; the projection head begins anew, since {run} holds none of this shape"
     assert any(message.endswith(said) for message in caplog.messages)
     if kind == "distilled":
-        behind = f"those behind the weights of {run} (all 70 of the split; and those of the teacher"
-        assert behind in _card(job)
+        behind = f"those behind the weights of {escaped(run)} (all 70 of the split; "
+        assert f"{behind}and those of the teacher" in _card(job)
 
 
 @pytest.mark.slow

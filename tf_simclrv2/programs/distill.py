@@ -59,26 +59,25 @@ def run(values: Mapping[str, object]) -> None:
     values = inherit_taught(given, teacher.run.config, own)
     config = command_line.build(DistillConfig, values)
     devices = open_devices(config, values)
+    source, config = open_data(config)
+    _check_classes(config, source, teacher)
+    further = open_further_images(config.unlabelled, config.data)
+    split, seed = config.data.train_split, config.run.seed
+    images = Stream(source, split, seed, data=config.data, unlabelled=further)
+    config = settle(config, values, devices, images.num_examples)
     left_out = not_inherited(given, teacher.run.config)
     if left_out and devices.is_chief:
         logger.info(left_out)
-    source, config = open_data(config)
-    _check_classes(config, source, teacher)
     needs_labels, labelled = config.distillation.distillation_alpha < 1, None
     if needs_labels:
         config, labelled, whose = _labelled(given, own, config, source, teacher.run)
         if devices.is_chief:
-            split = config.data.train_split
             count = source.num_examples(split) if labelled is None else len(labelled)
             logger.info(f"labels of {count:,} examples of {source.name} {split} are used, {whose}")
     baselines = None
     if config.report.baselines:
         known = labelled if needs_labels else labelled_of(teacher.run, source, config.data)
         baselines = Labels(source, config.data, known)
-    further = open_further_images(config.unlabelled, config.data)
-    split, seed = config.data.train_split, config.run.seed
-    images = Stream(source, split, seed, data=config.data, unlabelled=further)
-    config = settle(config, values, devices, images.num_examples)
     directory = RunDirectory(config.run.model_dir, writable=devices.is_chief)
     directory.claim(_settings(config, source, teacher))
 

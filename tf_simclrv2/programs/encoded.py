@@ -5,7 +5,13 @@ from typing import Dict, Iterator, List, Optional, Tuple
 
 from tf_simclrv2.config.user_files import why_unreadable
 from tf_simclrv2.data import host
-from tf_simclrv2.data.decoding import ONLY_ON_HOST, ORDINARY, Decoder, needs_of
+from tf_simclrv2.data.decoding import (
+    ONLY_ON_HOST,
+    ORDINARY,
+    Decoder,
+    certainly_ordinary,
+    needs_of,
+)
 from tf_simclrv2.data.images import why_too_large
 from tf_simclrv2.keras2 import tf
 
@@ -33,6 +39,11 @@ class EncodedImages:
         self._most = ORDINARY if not decodes_unusual else ONLY_ON_HOST - 1
         decoder = Decoder(on_host=False, max_pixels=max_pixels)
 
+        # Most files need no more, and it is traced sooner.
+        @tf.function(input_signature=_CONTENT)
+        def glance(content):
+            return certainly_ordinary(content)
+
         @tf.function(input_signature=_CONTENT)
         def look(content):
             header = decoder.header(content)
@@ -43,7 +54,7 @@ class EncodedImages:
             # Smaller files would take longer.
             return tf.io.encode_png(decoder(content), compression=1)
 
-        self._look, self._as_png = look, as_png
+        self._glance, self._look, self._as_png = glance, look, as_png
 
     def batches(self, paths: List[str]) -> Iterator[Tuple[List[str], List[bytes]]]:
         """Reads files, divided where they are many pixels or bytes.
@@ -85,6 +96,9 @@ class EncodedImages:
     def _taken(self, path: str, content: bytes) -> Optional[Tuple[bytes, float]]:
         """What to hand to the export of a file, and its pixels; None if it can't be read."""
         try:
+            ordinary, pixels = (each.numpy() for each in self._glance(content))
+            if ordinary and pixels <= self._max_pixels:
+                return content, float(pixels)
             needs, pixels = (each.numpy() for each in self._look(content))
             if needs == ONLY_ON_HOST:
                 height, width = host.size_of(content)

@@ -51,8 +51,6 @@ def run(values: Mapping[str, object]) -> None:
         left_out = not_inherited(given, base)
     config = command_line.build(FinetuneConfig, values)
     devices = open_devices(config, values)
-    if left_out and devices.is_chief:
-        logger.info(left_out)
     source, config = open_data(config)
     if source.num_classes is None:
         raise refuse("dataset", source.name, "has no labels, which fine-tuning needs")
@@ -60,6 +58,8 @@ def run(values: Mapping[str, object]) -> None:
     labelled = labelled_ids(source, split, config.labels)
     count = source.num_examples(split) if labelled is None else len(labelled)
     config = settle(config, values, devices, count)
+    if left_out and devices.is_chief:
+        logger.info(left_out)
     directory = RunDirectory(config.run.model_dir, writable=devices.is_chief)
     directory.claim(RunSettings("finetune", config, source.class_names))
 

@@ -53,15 +53,15 @@ def run(values: Mapping[str, object]) -> None:
             "images only, --dataset=folder --data_dir instead",
         )
     devices = open_devices(config, values)
-    left_out = not_inherited(given, start.run.config) if start is not None else ""
-    if left_out and devices.is_chief:
-        logger.info(left_out)
     source, config = open_data(config)
     further = open_further_images(config.unlabelled, config.data)
     stream = Stream(
         source, config.data.train_split, config.run.seed, data=config.data, unlabelled=further
     )
     config = settle(config, values, devices, stream.num_examples)
+    left_out = not_inherited(given, start.run.config) if start is not None else ""
+    if left_out and devices.is_chief:
+        logger.info(left_out)
     _check_negatives(config, stream)
     if source.num_classes is None:
         contrastive = dataclasses.replace(config.contrastive, lineareval_while_pretraining=False)
