@@ -4,7 +4,7 @@ import contextlib
 import logging
 import os
 import re
-from typing import Iterator, Optional
+from typing import Iterator, List, Optional
 
 from tf_simclrv2.config.user_files import printable
 
@@ -45,11 +45,14 @@ def foreign_entry(directory: str) -> Optional[str]:
 
 def _has_versions(directory: str, name: str) -> bool:
     path = os.path.join(directory, name)
-    if not os.path.isdir(path):
+    try:
+        below = os.listdir(path)
+    except OSError:  # A file, or a directory of somebody else's.
         return False
-    below = os.listdir(path)
-    deeper = [each for one in below if os.path.isdir(os.path.join(path, one))
-              for each in os.listdir(os.path.join(path, one))]  # fmt: skip
+    deeper: List[str] = []
+    for one in below:
+        with contextlib.suppress(OSError):
+            deeper += os.listdir(os.path.join(path, one))
     return not below or any(map(_VERSION.fullmatch, [*below, *deeper]))
 
 
