@@ -16,7 +16,7 @@ from tf_simclrv2.evaluation import baselines
 from tf_simclrv2.evaluation.features import Features
 from tf_simclrv2.programs import report
 from tf_simclrv2.programs.main import main
-from tf_simclrv2.training.baselines import sentences
+from tf_simclrv2.training.baselines import _Chosen, sentences
 
 NAMES = {"nearest_neighbour", "logistic", "label_spreading"}
 
@@ -125,6 +125,11 @@ def test_too_many_images_are_left_out_in_a_sentence(command, runs, monkeypatch, 
     outcome = command("evaluate", f"--model_dir={run}", "--baselines", PLAIN)
     assert outcome.code == 0 and outcome.out.count("is left out") == 3
     assert _result(run)["baselines"]["top_1_accuracy"] == {}
+
+
+def test_labelled_images_alone_are_decoded_as_all_of_their_source_are():
+    source = open_source(DataConfig(dataset="digits"))
+    assert _Chosen(source, ["1"]).decoder("train") is source.decoder("train")
 
 
 def test_baselines_without_known_labels_are_refused(command, runs, tmp_path):

@@ -9,6 +9,7 @@ import numpy as np
 
 from tf_simclrv2.config import DataConfig
 from tf_simclrv2.data.batches import evaluation_batches
+from tf_simclrv2.data.decoding import Decoder
 from tf_simclrv2.data.sources import Source
 from tf_simclrv2.data.stream import only
 from tf_simclrv2.evaluation import baselines
@@ -168,6 +169,9 @@ class _Chosen(Source):
 
     def num_examples(self, split: str) -> int:
         return len(self._ids)
+
+    def decoder(self, split: str) -> Decoder:
+        return self._source.decoder(split)
 
     def index(self, split: str) -> tf.data.Dataset:
         return only(self._source.index(split), self._ids)
