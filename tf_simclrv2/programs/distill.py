@@ -116,10 +116,12 @@ def _check_classes(config: DistillConfig, source: Source, teacher: Checkpoint) -
 
 
 _LABELS = ("label_fraction", "labels_per_class", "label_subset_file")
-_ASK_FOR_LABELS = (
-    "say which labels to use with --label_fraction (1 is all), --labels_per_class or "
-    "--label_subset_file"
-)
+# What to do where a flag needs labels that can't be had.
+_ADVICE = {
+    "distillation_alpha": "say which labels to use with --label_fraction (1 is all), "
+    "--labels_per_class or --label_subset_file",
+    "baselines": "leave the flag out",
+}
 
 
 def _labelled(
@@ -160,18 +162,7 @@ def _labelled(
     else:
         labels = _labels_of(teacher, config.data, "distillation_alpha", alpha)
         whose = "all, as for the teacher" if labels.is_everything else "those of the teacher"
-    try:
-        labelled = labelled_ids(source, split, labels)
-    except ConfigError as error:
-        if not labels.label_subset_file:
-            raise
-        reason = str(error).partition(f"{labels.label_subset_file}: ")[2]
-        raise refuse(
-            "distillation_alpha",
-            alpha,
-            f"needs labels, and those of {labels.label_subset_file} can't be used: "
-            f"{reason.rstrip('.')}; {_ASK_FOR_LABELS}",
-        ) from error
+    labelled = _chosen(source, split, labels, "distillation_alpha", alpha)
     return dataclasses.replace(config, labels=labels), labelled, whose
 
 
@@ -192,17 +183,24 @@ def labelled_of(run: RunDirectory, source: Source, data: DataConfig) -> Optional
     if source.num_classes is None:
         raise refuse("baselines", True, f"needs labels, and {source.name} has none")
     labels = _labels_of(run, data, "baselines", True)
+    return _chosen(source, data.train_split, labels, "baselines", True)
+
+
+def _chosen(
+    source: Source, split: str, labels: LabelsConfig, flag: str, value: object
+) -> Optional[Dict[str, int]]:
+    """The labelled examples of a choice, of which a run's list may be of other data."""
     try:
-        return labelled_ids(source, data.train_split, labels)
+        return labelled_ids(source, split, labels)
     except ConfigError as error:
         if not labels.label_subset_file:
             raise
         reason = str(error).partition(f"{labels.label_subset_file}: ")[2].rstrip(".")
         raise refuse(
-            "baselines",
-            True,
+            flag,
+            value,
             f"needs labels, and those of {labels.label_subset_file} can't be used: {reason}; "
-            "leave the flag out",
+            f"{_ADVICE[flag]}",
         ) from error
 
 
@@ -215,8 +213,7 @@ def _labels_of(run: RunDirectory, data: DataConfig, flag: str, value: object) ->
       flag: the flag that needs them, for the error.
       value: its value.
     """
-    advice = _ASK_FOR_LABELS if flag == "distillation_alpha" else "leave the flag out"
-    of_run = run.config
+    advice, of_run = _ADVICE[flag], run.config
     # A student that used no labels has those of its own teacher.
     while isinstance(of_run, DistillConfig) and of_run.distillation.distillation_alpha == 1:
         path = of_run.distillation.teacher

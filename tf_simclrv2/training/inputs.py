@@ -132,7 +132,7 @@ def continued_config(values: Mapping[str, object], flag: str) -> Optional[Traini
     begun: Optional[str] = None
     if isinstance(config, PretrainConfig) and flag == "checkpoint":
         begun = config.start.checkpoint
-    if isinstance(config, FinetuneConfig) and flag == "checkpoint":
+    elif isinstance(config, FinetuneConfig) and flag == "checkpoint":
         begun = config.fine_tuning.checkpoint
     elif isinstance(config, DistillConfig) and flag == "teacher":
         begun = config.distillation.teacher
