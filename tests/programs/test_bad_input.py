@@ -124,6 +124,9 @@ CASES = {
     "export in an unknown format": (
         ["export", "--model_dir={distilled}", "--export_dir={tmp}/new", "--formats=onnx"],
         ["--formats=onnx", "saved_model, hub"]),
+    "TPU that does not answer": (
+        ["pretrain", *TINY, "--tpu_name=grpc://localhost:1", NEW],
+        ["--tpu_name=grpc://localhost:1", "no TPU answers (ConnectionRefusedError"]),
     "prediction without a model": (
         ["predict", "--saved_model={tmp}/none", "--images={tmp}", "--output={tmp}/new.csv"],
         ["--images={tmp}", "at least one image"]),

@@ -5,11 +5,14 @@ import functools
 import json
 import os
 import re
+import socket
 from typing import Any, Dict, List, Tuple
 
 from tf_simclrv2.config import ComputeConfig, ConfigError, refuse
 from tf_simclrv2.config.words import shown
 from tf_simclrv2.keras2 import keras, tf
+
+_SECONDS_TO_CONNECT = 10.0
 
 
 def open_strategy(devices: ComputeConfig) -> tf.distribute.Strategy:
@@ -201,6 +204,7 @@ def _tpu(devices: ComputeConfig) -> tf.distribute.Strategy:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(
             devices.tpu_name or "local", devices.tpu_zone, devices.gcp_project
         )
+        _check_reachable(resolver.master())
         tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
     except Exception as error:
@@ -210,3 +214,15 @@ def _tpu(devices: ComputeConfig) -> tf.distribute.Strategy:
             f"no TPU answers ({type(error).__name__}: {str(error).partition(chr(10))[0][:200]})",
         ) from error
     return tf.distribute.TPUStrategy(resolver)
+
+
+def _check_reachable(address: str) -> None:
+    """Connects to a TPU's host once, since TensorFlow waits for ever for one that is not there.
+
+    Raises:
+      OSError: nothing listens there.
+    """
+    remote = re.fullmatch(r"grpc://\[?(.+?)\]?:([0-9]+)", address)
+    if remote:
+        place = remote.group(1), int(remote.group(2))
+        socket.create_connection(place, timeout=_SECONDS_TO_CONNECT).close()
