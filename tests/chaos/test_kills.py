@@ -1,5 +1,6 @@
 """kill -9 at random moments, and the same command again: the run is what it would have been."""
 
+import os
 import random
 import time
 
@@ -8,6 +9,9 @@ import pytest
 from tests.chaos.helpers import STEPS, Running, check_records, check_weights, has_row
 
 pytestmark = pytest.mark.chaos
+
+# More rounds try other moments: CHAOS_ROUNDS=6 make chaos.
+_ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "1"))
 
 
 def _killed_again_and_again(steps, tmp_path, kind, kills, seed=0):
@@ -33,11 +37,12 @@ def test_two_kills_leave_the_weights_as_they_would_be(steps, tmp_path):
     check_weights(*_killed_again_and_again(steps, tmp_path, "pretrain", 2))
 
 
+@pytest.mark.parametrize("round_", range(1, _ROUNDS + 1))
 @pytest.mark.parametrize(
     ("kind", "kills"), [("pretrain", 12), ("memory", 8), ("finetune", 6), ("distill", 6)]
 )
-def test_a_run_survives_every_kill(kind, kills, steps, tmp_path, record_property):
-    run, reference = _killed_again_and_again(steps, tmp_path, kind, kills, seed=1)
+def test_a_run_survives_every_kill(kind, kills, round_, steps, tmp_path, record_property):
+    run, reference = _killed_again_and_again(steps, tmp_path, kind, kills, seed=round_)
     check_weights(run, reference)
     record_property("measured", f"kill -9, {kind}: weights survived {kills} of {kills}")
     check_records(run, reference)
