@@ -26,6 +26,7 @@ VARIANTS = {
     "without": [],
     "memory": _MEMORY,
     "moving": [*_MEMORY, "--memory_batch_norm=moving"],
+    "split": [*_MEMORY, "--memory_batch_norm=split"],
     "no_ramp": [*_MEMORY, "--memory_ema_ramp=false"],
     "decay_99": [*_MEMORY, "--memory_ema_decay=0.99", "--memory_ema_ramp=false"],
     "decay_0": [*_MEMORY, "--memory_ema_decay=0"],

@@ -35,6 +35,7 @@ def measure(directory: str) -> Dict[str, Tuple[float, float, float]]:
     from tf_simclrv2.data.stream import Stream
     from tf_simclrv2.data.views import ready_for_network
     from tf_simclrv2.keras2 import tf
+    from tf_simclrv2.learners.moving_average import normalize_by
     from tf_simclrv2.objectives.contrastive import normalize
     from tf_simclrv2.runtime.checkpoint import load_run
     from tf_simclrv2.runtime.run_directory import RunDirectory
@@ -47,8 +48,7 @@ def measure(directory: str) -> Dict[str, Tuple[float, float, float]]:
     if config.memory.use_memory:
         networks[1] = load_run(run.path, use_ema_weights=True)
         queued_steps = config.memory.memory_size // (2 * batch)
-        # As in training: a frozen batch norm uses the moving statistics.
-        networks[1].trainable = config.memory.memory_batch_norm == "batch"
+        normalize_by(networks[1], config.memory.memory_batch_norm)
 
     stream = Stream(
         open_source(config.data), config.data.train_split, config.run.seed + 1, data=config.data

@@ -15,6 +15,7 @@ from tf_simclrv2.config import (
 )
 from tf_simclrv2.keras2 import keras, tf
 from tf_simclrv2.learners.memory import KeyQueue, PretrainerWithMemory
+from tf_simclrv2.learners.moving_average import MovingAverage
 from tf_simclrv2.learners.steps import build_network
 from tf_simclrv2.objectives.contrastive import gather_replicas, nt_xent_with_memory
 from tf_simclrv2.optimization.optimizers import build_optimizer
@@ -23,7 +24,7 @@ BATCH, IMAGE, DIM = 4, 8, 6
 STEPS = 4
 
 
-def _learner(seed=0, optimizer="lars", **memory):
+def _learner(seed=0, optimizer="lars", batch=BATCH, **memory):
     config = PretrainConfig(
         run=RunConfig(model_dir="unused"),
         data=DataConfig(image_size=IMAGE),
@@ -31,7 +32,7 @@ def _learner(seed=0, optimizer="lars", **memory):
         projection_head=ProjectionHeadConfig(proj_out_dim=DIM),
         contrastive=ContrastiveConfig(temperature=0.5),
         memory=MemoryConfig(use_memory=True, **{"memory_size": 19, **memory}),
-        optimization=OptimizationConfig(train_batch_size=BATCH, optimizer=optimizer),
+        optimization=OptimizationConfig(train_batch_size=batch, optimizer=optimizer),
     )
     keras.utils.set_random_seed(seed)
     network, average = build_network(config, 3), build_network(config, 3)
@@ -229,6 +230,25 @@ class TestTrainStep:
         assert same == (mode == "moving")
         for old, new in zip(before, _values(learner.memory.network.variables)):
             np.testing.assert_array_equal(old, new)
+
+    def test_split_keys_are_those_of_each_eighth_of_the_views_alone(self):
+        learner = _learner(batch=16, memory_size=64, memory_batch_norm="split")
+        learner.train_step({name: tf.repeat(part, 4, 0) for name, part in _batch(0).items()})
+        views = tf.concat([_batch(step)["view_1"] for step in range(4)], axis=0)
+        before = _values(learner.memory.network.variables)
+        keys = learner.memory.keys(views).numpy()
+        for old, new in zip(before, _values(learner.memory.network.variables)):
+            np.testing.assert_array_equal(old, new)
+        other = _learner(memory_size=64)
+        other.memory.network.set_weights(learner.memory.network.get_weights())
+        expected = [other.memory.keys(part) for part in tf.split(views, 8)]
+        np.testing.assert_allclose(keys, np.concatenate(expected), rtol=1e-3, atol=1e-4)
+
+    def test_split_needs_batch_norm_that_can_be_split(self):
+        pair = [keras.Sequential([keras.Input([3]), keras.layers.BatchNormalization()])
+                for _ in range(2)]  # fmt: skip
+        with pytest.raises(ValueError, match="batch_norm=split needs"):
+            MovingAverage(*pair, batch_norm="split")
 
     def test_one_replica_has_its_own_keys(self):
         keys, first = gather_replicas(tf.ones([2, 3]))

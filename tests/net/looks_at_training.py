@@ -174,5 +174,9 @@ def average_decay(step: int) -> Callable[[Held], float]:
 def memory_batch_norm(held: Held) -> str:
     """Which statistics the memory network's batch norm uses."""
     views = held.fed["view_1"]
+    keys = held.keys(views)
     moving = held.average(views, training=False)["projection"].numpy()
-    return "moving" if np.allclose(held.keys(views), moving, atol=1e-5) else "batch"
+    if np.allclose(keys, moving, atol=1e-5):
+        return "moving"
+    others = np.concatenate([views[:-1], 1 - views[-1:]])
+    return "split" if np.allclose(keys[:2], held.keys(others)[:2], atol=1e-5) else "batch"

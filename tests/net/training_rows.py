@@ -117,6 +117,8 @@ _MEMORY_ROWS = [
         group="memory"),
     Row("memory_batch_norm", "moving", trained.memory_batch_norm, becomes("batch", "moving"),
         _MEMORY, group="memory"),
+    Row("memory_batch_norm", "split", trained.memory_batch_norm, becomes("batch", "split"),
+        f"{_MEMORY} --train_batch_size=16"),
 ]  # fmt: skip
 
 _START = [

@@ -107,6 +107,18 @@ def test_a_queue_smaller_than_a_steps_keys_is_refused(command, tmp_path):
         assert outcome.code == 1 and flag.split("=")[0] in outcome.err
 
 
+def test_a_batch_that_cannot_be_split_is_refused(command, tmp_path):
+    new = f"--model_dir={tmp_path / 'new'}"
+    flags = ["--memory_size=40", "--train_batch_size=20", "--memory_batch_norm=split", new]
+    outcome = command("pretrain", "--use_memory", *flags)
+    assert outcome.code == 1
+    assert outcome.err == (
+        "error: --train_batch_size=20: must be a multiple of 8, the parts into which "
+        "--memory_batch_norm=split splits the views.\n"
+    )
+    assert not os.path.exists(tmp_path / "new")
+
+
 def test_from_scratch_there_is_no_memory_network(command, tmp_path):
     arguments = ["--from_scratch", "--use_ema_weights", f"--model_dir={tmp_path / 'new'}"]
     outcome = command("finetune", *arguments)

@@ -10,6 +10,7 @@ from tf_simclrv2.config.network import NetworkConfig, ProjectionHeadConfig
 from tf_simclrv2.config.optimization import OptimizationConfig
 from tf_simclrv2.config.settings import Config, Must, Section, refuse, setting
 from tf_simclrv2.config.steps import (
+    KEY_PARTS,
     ContrastiveConfig,
     DistillationConfig,
     FineTuningConfig,
@@ -76,6 +77,14 @@ class PretrainConfig(Config):
                 self.memory.memory_size,
                 f"must be at least {keys_of_step}, the keys that a step adds: two of each image of "
                 f"--train_batch_size={self.optimization.train_batch_size}",
+            )
+        split = self.memory.use_memory and self.memory.memory_batch_norm == "split"
+        if split and self.optimization.train_batch_size % KEY_PARTS:
+            raise refuse(
+                "train_batch_size",
+                self.optimization.train_batch_size,
+                f"must be a multiple of {KEY_PARTS}, the parts into which "
+                "--memory_batch_norm=split splits the views",
             )
 
 

@@ -7,6 +7,8 @@ from tf_simclrv2.config.settings import Section, refuse, required, setting, sett
 
 MODES = ("train_then_eval", "train", "eval")
 NAN_POLICIES = ("stop", "restore")
+# Of the views of a batch, with --memory_batch_norm=split.
+KEY_PARTS = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,9 +100,9 @@ class MemoryConfig(Section):
     )
     memory_batch_norm: str = setting(
         "batch",
-        "Statistics of the memory network's batch norm: the batch's, or the moving average of the "
-        "trained network's moving statistics.",
-        choices=("batch", "moving"),
+        "Statistics of the memory network's batch norm: the batch's, those of each eighth of it "
+        "(split), or the moving average of the trained network's moving statistics.",
+        choices=("batch", "split", "moving"),
     )
 
 

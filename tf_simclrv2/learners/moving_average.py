@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from tf_simclrv2.config.steps import KEY_PARTS
 from tf_simclrv2.keras2 import keras, layers_of, tf, weights_by_layer
 from tf_simclrv2.networks.layers import BatchNorm
 
@@ -18,11 +19,13 @@ class MovingAverage(keras.layers.Layer):
         ``network``'s weights and follows them from then on.
       decay: share of itself that the average keeps at each step, in [0, 1).
       ramp: whether the decay is bounded by ``t / (t + 9)`` at step ``t``, see :meth:`decay`.
-      batch_norm: ``batch`` or ``moving``: what batch norm of the average uses while training, the
-        batch's statistics or the average of the trained network's moving statistics.
+      batch_norm: ``batch``, ``split`` or ``moving``: what batch norm of the average uses while
+        training, the batch's statistics, those of each eighth of the batch, or the average of the
+        trained network's moving statistics.
 
     Raises:
-      ValueError: the two don't have the same architecture.
+      ValueError: the two don't have the same architecture, or with ``split`` a batch norm is not
+        this package's.
 
     Example:
 
@@ -48,14 +51,7 @@ class MovingAverage(keras.layers.Layer):
             average.build_from_config(network.get_build_config())
         self.final_decay = decay
         self.ramp = ramp
-        # A frozen batch norm would use the moving statistics.
-        average.trainable = batch_norm == "batch"
-        for layer in layers_of(average):
-            # The moving statistics follow the trained network's instead.
-            if isinstance(layer, BatchNorm):
-                layer.decay = 1.0
-            elif hasattr(layer, "moving_mean"):
-                layer.momentum = 1.0
+        normalize_by(average, batch_norm)
         self.network = average
         shapes, others = ([v.shape for v in weights_by_layer(each)] for each in (average, network))
         if shapes != others or len(shapes) != len(network.weights):
@@ -106,6 +102,34 @@ class MovingAverage(keras.layers.Layer):
 
     def _pairs(self, network):
         return zip(weights_by_layer(self.network), weights_by_layer(network))
+
+
+def normalize_by(average: keras.layers.Layer, batch_norm: str) -> None:
+    """Sets what batch norm of an average uses while training, and leaves its statistics alone.
+
+    Args:
+      average: see :class:`MovingAverage`.
+      batch_norm: likewise.
+
+    Raises:
+      ValueError: with ``split``, a batch norm is not this package's.
+    """
+    # A frozen batch norm uses the moving statistics.
+    average.trainable = batch_norm != "moving"
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    parts = max(1, KEY_PARTS // replicas) if batch_norm == "split" else 1
+    for layer in layers_of(average):
+        # The moving statistics follow the trained network's instead.
+        if isinstance(layer, BatchNorm):
+            layer.decay = 1.0
+            layer.parts = parts
+        elif hasattr(layer, "moving_mean"):
+            layer.momentum = 1.0
+            if batch_norm == "split":
+                raise ValueError(
+                    "batch_norm=split needs the batch norm of tf_simclrv2.networks.batch_norm, but "
+                    f"{layer.name} is a {type(layer).__name__}."
+                )
 
 
 def _move(variable, followed, rate):

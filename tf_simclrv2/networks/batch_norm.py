@@ -68,6 +68,8 @@ class BatchNorm(keras.layers.Layer):
       center: whether to learn an offset ``beta``.
       zero_gamma: start the scale ``gamma`` from 0, so that a residual block starts as its shortcut.
       synchronized: take the statistics over all replicas of the strategy (global batch norm).
+      parts: into how many parts of equal size to split a replica's batch while training, each with
+        statistics of its own; above 1 replicas are not synchronized.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class BatchNorm(keras.layers.Layer):
         center: bool = True,
         zero_gamma: bool = False,
         synchronized: bool = True,
+        parts: int = 1,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -83,6 +86,7 @@ class BatchNorm(keras.layers.Layer):
         self.center = center
         self.zero_gamma = zero_gamma
         self.synchronized = synchronized
+        self.parts = parts
 
     def build(self, input_shape: tf.TensorShape) -> None:
         channels = (input_shape[-1],)
@@ -110,7 +114,9 @@ class BatchNorm(keras.layers.Layer):
             if inputs.shape.rank == 4:
                 return self._fused(inputs, beta, self.moving_mean, self.moving_variance)[0]
             return self._normalize(inputs, beta, self.moving_mean, self.moving_variance)
-        if inputs.shape.rank == 4 and self._num_replicas() == 1:
+        if self.parts > 1:
+            outputs, mean, variance = self._normalize_parts(inputs, beta)
+        elif inputs.shape.rank == 4 and self._num_replicas() == 1:
             outputs, mean, variance = self._fused(inputs, beta)
             count = tf.cast(tf.size(inputs) // tf.shape(inputs)[-1], tf.float32)
             # The fused kernel returns the sample's variance.
@@ -132,6 +138,7 @@ class BatchNorm(keras.layers.Layer):
             "center": self.center,
             "zero_gamma": self.zero_gamma,
             "synchronized": self.synchronized,
+            "parts": self.parts,
         }
 
     @property
@@ -158,6 +165,16 @@ class BatchNorm(keras.layers.Layer):
             tf.cast(inputs, tf.float32), mean, variance, beta, self.gamma, BATCH_NORM_EPSILON
         )
         return tf.cast(outputs, inputs.dtype)
+
+    def _normalize_parts(self, inputs, beta):
+        """Each part by its own statistics; returns the means of these over the parts too."""
+        shape = tf.shape(inputs)
+        apart = tf.reshape(inputs, tf.concat([[self.parts, shape[0] // self.parts], shape[1:]], 0))
+        axes = list(range(1, inputs.shape.rank))
+        mean, variance = tf.nn.moments(tf.cast(apart, tf.float32), axes, keepdims=True)
+        outputs = tf.reshape(self._normalize(apart, beta, mean, variance), shape)
+        means = (tf.reduce_mean(part, [0, *axes]) for part in (mean, variance))
+        return (tf.ensure_shape(outputs, inputs.shape), *means)
 
     def _batch_statistics(self, inputs):
         axes = list(range(inputs.shape.rank - 1))
