@@ -19,6 +19,8 @@ import os
 import statistics
 from typing import List, NamedTuple, Sequence, Tuple
 
+from benchmarks.runs import run_once, top_1
+
 _NUM_TRAIN = 1437
 _NUM_LABELS = 14
 _MEMORY = ["--use_memory", "--memory_size=1024"]
@@ -37,24 +39,6 @@ VARIANTS = {
     "without_02": ["--temperature=0.2"],
     "memory_02": [*_MEMORY, "--temperature=0.2"],
 }
-
-
-def _run(arguments: List[str], directory: str) -> None:
-    from tf_simclrv2.keras2 import keras
-    from tf_simclrv2.programs.main import main
-    from tf_simclrv2.runtime.run_directory import RunDirectory
-
-    if RunDirectory(directory).result() is None:
-        keras.backend.clear_session()
-        code = main([*arguments, f"--model_dir={directory}"])
-        if code:
-            raise SystemExit(code)
-
-
-def _accuracy(directory: str) -> float:
-    from tf_simclrv2.runtime.run_directory import RunDirectory
-
-    return 100 * RunDirectory(directory).result()["top_1_accuracy"]
 
 
 def probes(directory: str) -> Tuple[float, float]:
@@ -135,7 +119,7 @@ class Experiment(NamedTuple):
             f"--checkpoint_steps={self.steps}",
             f"--seed={seed}",
         ]
-        _run([*pretraining, *VARIANTS[variant]], f"{name}_pretrained")
+        run_once([*pretraining, *VARIANTS[variant]], f"{name}_pretrained")
         for labels in self.label_seeds:
             tuning = [
                 "finetune",
@@ -144,7 +128,7 @@ class Experiment(NamedTuple):
                 f"--seed={seed}",
                 f"--label_seed={labels}",
             ]
-            _run(tuning, f"{name}_tuned_{labels}")
+            run_once(tuning, f"{name}_tuned_{labels}")
         linear, few_labels = probes(f"{name}_pretrained")
         row = {
             "variant": variant,
@@ -152,10 +136,10 @@ class Experiment(NamedTuple):
             "seed": seed,
             "linear probe": linear,
             "14 labels, class means": few_labels,
-            "probe while pretraining": _accuracy(f"{name}_pretrained"),
+            "probe while pretraining": top_1(f"{name}_pretrained"),
         }
         if self.label_seeds:
-            tuned = [_accuracy(f"{name}_tuned_{labels}") for labels in self.label_seeds]
+            tuned = [top_1(f"{name}_tuned_{labels}") for labels in self.label_seeds]
             row["14 labels, fine-tuned"] = statistics.mean(tuned)
         return row
 

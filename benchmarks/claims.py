@@ -1,0 +1,265 @@
+"""Tests the paper's claims again, on the small data sets that need no download.
+
+Runs the commands one after the other in this process. Runs that are in the output directory already
+are not repeated, and one that was interrupted continues, so the same command goes on where it
+stopped. Each seed takes about half an hour on two cores. It made the table in docs/results.md. Run
+it from the project's root:
+
+  python -m benchmarks.claims --output=runs/claims --dataset=digits --seeds=0,1,2,3,4
+
+A seed is one of everything random: weights, order, views, and the choices of labels. For each it
+pretrains five networks and one with the memory, by flags/DATASET/pretrain.txt, fine-tunes them on
+1%, 10% and all of the labels, by flags/DATASET/finetune_1pct.txt, and distills those of 1%.
+Differences are taken seed by seed, of means over the choices of labels.
+"""
+
+import argparse
+import csv
+import os
+import statistics
+from typing import Callable, Dict, List, NamedTuple, Sequence
+
+from benchmarks.runs import run_once, top_1
+
+# The recipe's network first. The half one is that of flags/DATASET/distill_small.txt.
+NETWORKS = {
+    "base": [],
+    "half width": ["--width_multiplier=0.125"],
+    "double width": ["--width_multiplier=0.5"],
+    "deeper": ["--resnet_depth=34"],
+}
+# By name: flags, and steps of fine-tuning.
+LABELS = {
+    "1%": (["--label_fraction=0.01"], 60),
+    "10%": (["--label_fraction=0.1"], 150),
+    "100%": (["--label_fraction=1"], 400),
+}
+_FEW, _ALL = "1%", "100%"
+# Where all labels are used there is only one choice.
+_ONE_CHOICE = (_ALL,)
+# The head's layers to start from.
+_INPUT, _FIRST = "--ft_proj_selector=0", "--ft_proj_selector=1"
+# Accuracies in % of one seed, by name.
+Measured = Dict[str, float]
+
+
+class Claim(NamedTuple):
+    """A claim of the paper, as a difference of accuracies.
+
+    Attributes:
+      letter: claims of one letter belong together.
+      words: the claim.
+      difference: its points in %, of one seed's accuracies.
+      margin: points that may be lost where the claim is that little is; else 0.
+    """
+
+    letter: str
+    words: str
+    difference: Callable[[Measured], float]
+    margin: float = 0.0
+
+    def verdict(self, mean: float, error: float) -> str:
+        """What two standard errors leave of the claim: shown, not shown, or opposite."""
+        if mean - 2 * error > -self.margin:
+            return "shown"
+        return "opposite" if mean + 2 * error < -self.margin else "not shown"
+
+
+def _gain(bigger: str, smaller: str) -> Callable[[Measured], float]:
+    def difference(of: Measured) -> float:
+        few, everything = (of[f"{bigger}, {n}"] - of[f"{smaller}, {n}"] for n in (_FEW, _ALL))
+        return few - everything
+
+    return difference
+
+
+def _minus(one: str, other: str) -> Callable[[Measured], float]:
+    return lambda of: of[one] - of[other]
+
+
+CLAIMS = (
+    Claim("a", "four times the width gains more with 1% than with all labels",
+          _gain("double width", "half width")),
+    Claim("a", "a deeper network gains more with 1% than with all labels",
+          _gain("deeper", "base")),
+    Claim("b", "three layers of head, fine-tuned from the first, beat two, fine-tuned from their "
+          "input", _minus("from the first layer", "two layers of head")),
+    Claim("b", "fine-tuning from the head's first layer beats fine-tuning from its input",
+          _minus("from the first layer", "from the head's input")),
+    Claim("c", "the memory gains with 1%", _minus("memory", "base, 1%")),
+    Claim("d", "a student distilled with unlabelled images beats the same network, pretrained and "
+          "fine-tuned itself", _minus("small student", "half width, 1%")),
+    Claim("e", "self-distillation improves on its teacher", _minus("self-distilled", "base, 1%")),
+    Claim("f", "a student of a quarter of the size loses at most a point of its teacher",
+          _minus("small student", "base, 1%"), margin=1.0),
+    Claim("g", "distillation alone is at most a point worse than with labels mixed in",
+          _minus("self-distilled", "labels mixed in"), margin=1.0),
+)  # fmt: skip
+
+
+class Experiment(NamedTuple):
+    """What all runs of an experiment share.
+
+    Attributes:
+      output: the directory for the runs.
+      dataset: whose recipes are used.
+      draws: choices of labels for each seed.
+    """
+
+    output: str
+    dataset: str
+    draws: int
+
+    def measure(self, seed: int) -> Measured:
+        """Runs everything of a seed.
+
+        Args:
+          seed: of weights, order and views; labels are chosen by seeds of their own.
+
+        Returns:
+          Test top-1 in % by name, means over the choices of labels.
+        """
+        pretrained = {
+            name: self._pretrain(name, flags, seed)
+            for name, flags in {
+                **NETWORKS,
+                "two layers": ["--num_proj_layers=2", _INPUT],
+                "memory": ["--use_memory"],
+            }.items()
+        }
+        of = {
+            f"{name}, {labels}": self._tuned(pretrained[name], labels)
+            for name in NETWORKS
+            for labels in LABELS
+        }
+        base = pretrained["base"]
+        of["memory"] = self._tuned(pretrained["memory"], _FEW)
+        of["from the first layer"] = self._tuned(base, _FEW, "first", [_FIRST])
+        of["from the head's input"] = self._tuned(base, _FEW, "input", [_INPUT])
+        of["two layers of head"] = self._tuned(pretrained["two layers"], _FEW, "input", [_INPUT])
+        for name, recipe, flags in (
+            ("self-distilled", "self_distill", []),
+            ("small student", "distill_small", []),
+            ("labels mixed in", "self_distill", ["--distillation_alpha=0.5"]),
+        ):
+            of[name] = statistics.mean(
+                self._distill(f"{base}_1%_{draw}", name, recipe, [*flags, f"--seed={seed}"])
+                for draw in range(self.draws)
+            )
+        return of
+
+    def _recipe(self, name: str) -> str:
+        return f"--recipe={self.dataset}/{name}"
+
+    def _pretrain(self, name: str, flags: Sequence[str], seed: int) -> str:
+        directory = os.path.join(self.output, f"{name.replace(' ', '_')}_{seed}")
+        run_once(["pretrain", self._recipe("pretrain"), *flags, f"--seed={seed}"], directory)
+        return directory
+
+    def _tuned(
+        self, pretrained: str, labels: str, variant: str = "", flags: Sequence[str] = ()
+    ) -> float:
+        """Fine-tunes on each choice of labels; returns the mean accuracy."""
+        chosen, steps = LABELS[labels]
+        seed = pretrained.rpartition("_")[2]
+        accuracies = []
+        for draw in range(1 if labels in _ONE_CHOICE else self.draws):
+            directory = f"{pretrained}_{labels}{variant}_{draw}"
+            run_once(
+                ["finetune", self._recipe("finetune_1pct"), *chosen, *flags,
+                 f"--train_steps={steps}", f"--checkpoint_steps={steps}", f"--seed={seed}",
+                 f"--label_seed={int(seed) * self.draws + draw}", f"--checkpoint={pretrained}"],
+                directory,
+            )  # fmt: skip
+            accuracies.append(top_1(directory))
+        return statistics.mean(accuracies)
+
+    def _distill(self, teacher: str, name: str, recipe: str, flags: Sequence[str]) -> float:
+        directory = f"{teacher}_{name.replace(' ', '_')}"
+        run_once(["distill", self._recipe(recipe), f"--teacher={teacher}", *flags], directory)
+        return top_1(directory)
+
+
+def _mean_and_error(values: Sequence[float]) -> str:
+    if len(values) < 2:
+        return f"{values[0]:.1f}"
+    return f"{statistics.mean(values):.1f} ± {statistics.stdev(values) / len(values) ** 0.5:.1f}"
+
+
+def table(measured: Sequence[Measured]) -> str:
+    """Accuracies and claims, with standard errors over the seeds, as Markdown."""
+    labels = [
+        f"| {network} | "
+        + " | ".join(_mean_and_error([of[f"{network}, {each}"] for of in measured])
+                     for each in LABELS)
+        + " |"
+        for network in NETWORKS
+    ]  # fmt: skip
+    lines = [f"| fine-tuned on | {' | '.join(LABELS)} |", "|---|" + "--:|" * len(LABELS), *labels]
+    if len(measured) > 1:
+        lines += ["", "| | claim | seeds | points | verdict |", "|---|---|--:|--:|---|"]
+        for claim in CLAIMS:
+            points = [claim.difference(of) for of in measured]
+            mean, error = statistics.mean(points), statistics.stdev(points) / len(points) ** 0.5
+            lines.append(
+                f"| {claim.letter} | {claim.words} | {len(points)} | {mean:+.1f} ± {error:.1f} "
+                f"| {claim.verdict(mean, error)} |"
+            )
+    return "\n".join(lines)
+
+
+def plot(measured: Sequence[Measured], path: str) -> None:
+    """Draws accuracy by labels, a line for each network, with standard errors.
+
+    Args:
+      measured: of each seed.
+      path: of the picture.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    for network in NETWORKS:
+        of_labels = [[of[f"{network}, {each}"] for of in measured] for each in LABELS]
+        means = [statistics.mean(values) for values in of_labels]
+        errors = [
+            statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
+            for values in of_labels
+        ]
+        axes.errorbar(list(LABELS), means, errors, marker="o", capsize=3, label=network)
+    axes.set_xlabel("labels")
+    axes.set_ylabel("test top-1 [%]")
+    axes.set_title("Fine-tuned networks of different sizes, by labels")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def main() -> None:
+    """Runs what the command line asks for, seed by seed, and prints the table after each seed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", required=True, help="directory for the runs")
+    parser.add_argument("--dataset", default="digits", choices=("digits", "tiles"))
+    parser.add_argument("--seeds", default="0,1,2,3,4")
+    parser.add_argument("--draws", type=int, default=2, help="choices of labels for each seed")
+    options = parser.parse_args()
+    output = os.path.join(options.output, options.dataset)
+    os.makedirs(output, exist_ok=True)
+    experiment = Experiment(output, options.dataset, options.draws)
+    measured: List[Measured] = []
+    for seed in options.seeds.split(","):
+        measured.append(experiment.measure(int(seed)))
+        print(table(measured), flush=True)
+    plot(measured, os.path.join(output, "labels.png"))
+    with open(os.path.join(output, "measured.csv"), "w", newline="") as file:
+        writer = csv.DictWriter(file, ["seed", *measured[0]])
+        writer.writeheader()
+        for seed, of in zip(options.seeds.split(","), measured):
+            writer.writerow({"seed": seed, **of})
+
+
+if __name__ == "__main__":
+    main()

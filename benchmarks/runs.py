@@ -1,0 +1,31 @@
+"""What experiments share: commands run once in this process, and the accuracies that they wrote."""
+
+from typing import List
+
+
+def run_once(arguments: List[str], directory: str) -> None:
+    """Runs a command that trains, unless it has ended before; one that was interrupted continues.
+
+    Args:
+      arguments: the command and its flags, without ``--model_dir``.
+      directory: of the run.
+
+    Raises:
+      SystemExit: the command failed.
+    """
+    from tf_simclrv2.keras2 import keras
+    from tf_simclrv2.programs.main import main
+    from tf_simclrv2.runtime.run_directory import RunDirectory
+
+    if RunDirectory(directory).result() is None:
+        keras.backend.clear_session()
+        code = main([*arguments, f"--model_dir={directory}"])
+        if code:
+            raise SystemExit(code)
+
+
+def top_1(directory: str) -> float:
+    """The test top-1 of a run, in %."""
+    from tf_simclrv2.runtime.run_directory import RunDirectory
+
+    return 100 * RunDirectory(directory).result()["top_1_accuracy"]

@@ -1,0 +1,152 @@
+"""Compares views for pretraining by how far a few labels go on the frozen network.
+
+Nothing here sees the test split, so views and temperature can be chosen by it. All training images
+are pretrained on, without labels. Of 70% of them a few labels are drawn, again and again, and the
+rest are classified. Runs that are in the output directory already are not repeated. Run it from the
+project's root:
+
+  python -m benchmarks.views_experiment --output=runs/views --dataset=digits \\
+    --variants=recipe,crops,turns --seeds=0,1,2
+"""
+
+import argparse
+import os
+import statistics
+from typing import Dict, List
+
+import numpy as np
+
+from benchmarks.runs import run_once
+
+_LEARN, _VALIDATE = "train[:70%]", "train[70%:]"
+_DRAWS = 30
+# Of each data set: labels that are drawn.
+NUM_LABELS = {"digits": 14, "tiles": 30}
+_TURNS = [
+    "--use_crop=false", "--rotation_max_degrees=20", "--scale_min=0.8", "--scale_max=1.25",
+    "--shear_max=0.3", "--translate_max=0.15",
+]  # fmt: skip
+_CROPS = [
+    "--use_crop=true", "--crop_area_min=0.4", "--rotation_max_degrees=0", "--scale_min=1",
+    "--scale_max=1", "--shear_max=0", "--translate_max=0",
+]  # fmt: skip
+# On top of flags/DATASET/pretrain.txt.
+VARIANTS = {
+    "recipe": [],
+    "crops": [*_CROPS, "--color_jitter_strength=0.5"],
+    "crops_strong": [*_CROPS, "--color_jitter_strength=1"],
+    "turns": [*_TURNS, "--color_jitter_strength=0.5"],
+    "turns_plain": [*_TURNS, "--color_jitter_strength=0"],
+    "turns_strong": [*_TURNS, "--color_jitter_strength=1"],
+    "turns_cool": [*_TURNS, "--color_jitter_strength=1", "--temperature=0.1"],
+    "turns_crops": [
+        *_TURNS[1:], "--color_jitter_strength=1", "--use_crop=true", "--crop_area_min=0.6",
+        "--crop_aspect_max=1.5",
+    ],
+    "turns_solarized": [*_TURNS, "--color_jitter_strength=1", "--solarize_probability=0.2"],
+    "small_crops": ["--crop_area_min=0.08"],
+    "strong_colours": ["--color_jitter_strength=1", "--grayscale_probability=0.2"],
+    "mild_colours": ["--color_jitter_strength=0.2", "--grayscale_probability=0"],
+}  # fmt: skip
+
+
+def _draw(labels: np.ndarray, count: int, random: np.random.RandomState) -> np.ndarray:
+    """Positions of so many labels, of each class as many as of the others, or one more."""
+    classes = np.unique(labels)
+    each, more = divmod(count, len(classes))
+    counts = each + (random.permutation(len(classes)) < more)
+    return np.concatenate(
+        [
+            random.choice(np.flatnonzero(labels == label), number, replace=False)
+            for label, number in zip(classes, counts)
+        ]
+    )
+
+
+def measure(learn, validate, num_labels: int) -> Dict[str, float]:
+    """Accuracies of simple classifiers on features.
+
+    Args:
+      learn: Features of the images of which labels are drawn.
+      validate: Features of the images to classify.
+      num_labels: labels of a draw.
+
+    Returns:
+      Top-1 in %, means over the draws, by name.
+    """
+    from tf_simclrv2.evaluation import EVALUATORS, baselines
+    from tf_simclrv2.evaluation.features import Features
+
+    random = np.random.RandomState(0)
+    found: Dict[str, List[float]] = {}
+    for _ in range(_DRAWS):
+        chosen = _draw(learn.labels, num_labels, random)
+        few = Features(learn.values[chosen], learn.labels[chosen])
+        others = np.delete(learn.values, chosen, axis=0)
+        for name, top in baselines.run(few, validate, others).items():
+            found.setdefault(name, []).append(100 * top)
+    means = {name: statistics.mean(values) for name, values in found.items()}
+    of_means = EVALUATORS["class_means"].run(learn, validate, num_labels=num_labels)
+    of_all = EVALUATORS["knn"].run(learn, validate)
+    return {
+        "class_means": 100 * of_means["top_1_accuracy"],
+        **means,
+        "knn, all labels": 100 * of_all["top_1_accuracy"],
+    }
+
+
+def _features(directory: str, layer: str):
+    """The features of both parts of a run's training split; of its raw pixels without a layer."""
+    from tf_simclrv2.data.batches import evaluation_batches
+    from tf_simclrv2.data.sources import open_source
+    from tf_simclrv2.evaluation.baselines import raw_pixels
+    from tf_simclrv2.evaluation.features import features
+    from tf_simclrv2.runtime.checkpoint import load_run
+    from tf_simclrv2.runtime.run_directory import RunDirectory
+
+    data = RunDirectory(directory).config.data
+    source = open_source(data)
+    parts = [evaluation_batches(source, data, split) for split in (_LEARN, _VALIDATE)]
+    if not layer:
+        return [raw_pixels(part) for part in parts]
+    network = load_run(directory)
+    return [features(network, part, layer) for part in parts]
+
+
+def _line(variant: str, rows: List[Dict[str, float]]) -> str:
+    cells = []
+    for name in rows[0]:
+        values = [row[name] for row in rows]
+        error = f" ± {statistics.stdev(values) / len(values) ** 0.5:.1f}" if len(rows) > 1 else ""
+        cells.append(f"{statistics.mean(values):.1f}{error}")
+    return f"| {variant} | {' | '.join(cells)} |"
+
+
+def main() -> None:
+    """Runs what the command line asks for, and prints a table with standard errors over seeds."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", required=True, help="directory for the runs")
+    parser.add_argument("--dataset", default="digits", choices=tuple(NUM_LABELS))
+    parser.add_argument("--variants", default="recipe", help=", ".join(VARIANTS))
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--layer", default="proj_head_input", help="proj_head_input, proj_layer_1")
+    options = parser.parse_args()
+    seeds, lines = options.seeds.split(","), []
+    for variant in options.variants.split(","):
+        rows = []
+        for seed in seeds:
+            directory = os.path.join(options.output, f"{options.dataset}_{variant}_{seed}")
+            recipe = f"--recipe={options.dataset}/pretrain"
+            run_once(["pretrain", recipe, *VARIANTS[variant], f"--seed={seed}"], directory)
+            number = NUM_LABELS[options.dataset]
+            if not lines:
+                raw = measure(*_features(directory, ""), number)
+                lines += [f"| | {' | '.join(raw)} |", "|---|" + "--:|" * len(raw)]
+                lines.append(_line("raw pixels", [raw]))
+            rows.append(measure(*_features(directory, options.layer), number))
+        lines.append(_line(variant, rows))
+        print("\n".join(lines), flush=True)
+
+
+if __name__ == "__main__":
+    main()
