@@ -283,12 +283,17 @@ def _folders(ran: Ran) -> List[str]:
     return sorted({os.path.dirname(path) for path in paths})
 
 
+def _recipes(ran: Ran) -> List[str]:
+    return sorted({a.split("=")[1].split("/")[0] for a in _arguments(ran) if "recipe=" in a})
+
+
 def _in_place(ran: Ran) -> bool:
     return _folders(ran) == [filled("{new}_demo", "demo")]
 
 
 DEMO = [
     Row("output_dir", "{new}_demo", _in_place, becomes(False, True), group="a"),
+    Row("dataset", "tiles", _recipes, becomes(["digits"], ["tiles"])),
     Row("label_seeds", "2,7", _seeds, becomes(["--label_seed=0"],
         ["--label_seed=2", "--label_seed=7"]), group="a"),
 ]  # fmt: skip

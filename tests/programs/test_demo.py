@@ -9,8 +9,8 @@ from tf_simclrv2.programs import command_line, demo, report
 from tf_simclrv2.programs.main import COMMANDS
 
 
-@pytest.fixture
-def commands(monkeypatch, tmp_path):
+@pytest.fixture(params=["digits", "tiles"])
+def commands(request, monkeypatch, tmp_path):
     """The command lines of the demo, which is run elsewhere and without doing them."""
     done = []
 
@@ -20,9 +20,9 @@ def commands(monkeypatch, tmp_path):
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(demo.subprocess, "run", note)
-    monkeypatch.setattr(demo, "_predict", lambda output: None)
-    monkeypatch.setattr(report, "write", lambda output, seconds: "the table")
-    demo.run({"output_dir": "out", "label_seeds": "0,3"})
+    monkeypatch.setattr(demo, "_predict", lambda output, dataset: None)
+    monkeypatch.setattr(report, "write", lambda output, dataset, seconds: "the table")
+    demo.run({"output_dir": "out", "label_seeds": "0,3", "dataset": request.param})
     return done
 
 

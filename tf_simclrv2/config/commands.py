@@ -179,8 +179,13 @@ class RecipesConfig(Config):
 
 @dataclasses.dataclass(frozen=True)
 class DemoSection(Section):
-    """Where to write, and for which subsets of labels."""
+    """Of which data, where to write, and for which subsets of labels."""
 
+    dataset: str = setting(
+        "digits",
+        "Images: digits, or tiles of colour photographs, which need scikit-image (extra tiles).",
+        choices=("digits", "tiles"),
+    )
     output_dir: str = setting(
         "demo_output", "Directory to write; an earlier demo's is replaced.", is_path=True
     )
@@ -196,6 +201,6 @@ class DemoSection(Section):
 
 @dataclasses.dataclass(frozen=True)
 class DemoConfig(Config):
-    """The whole method on real handwritten digits, from pretraining to predictions."""
+    """The whole method on real images, from pretraining to predictions."""
 
     demo: DemoSection = dataclasses.field(default_factory=DemoSection)

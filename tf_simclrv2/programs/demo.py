@@ -1,8 +1,8 @@
 """The whole method on real images, through the commands that a user would type.
 
-Pretrains on the digits without labels, fine-tunes on 1% of the labels, trains the supervised
-baseline and measures simpler ones on the same labels, distills to the same and to a smaller
-network, exports, reloads the export in a new process and predicts real digits:
+Pretrains on handwritten digits without labels, fine-tunes on 1% of the labels, trains the
+supervised baseline and measures simpler ones on the same labels, distills to the same and to a
+smaller network, exports, reloads the export in a new process and predicts images of the test split:
 
   simclrv2 demo --output_dir=demo_output --label_seeds=0
 """
@@ -15,9 +15,9 @@ import shutil
 import subprocess
 import sys
 import time
-from typing import Dict, List, Mapping, Sequence
+from typing import Dict, List, Mapping, NamedTuple, Sequence
 
-from tf_simclrv2.config import ConfigError, DemoConfig, refuse
+from tf_simclrv2.config import ConfigError, DataConfig, DemoConfig, refuse
 from tf_simclrv2.config.user_files import DIRECTORY
 from tf_simclrv2.programs import command_line
 from tf_simclrv2.programs.main import console
@@ -54,48 +54,61 @@ def run(values: Mapping[str, object]) -> None:
         open(os.path.join(output, _MARK), "w").close()
 
     start = time.monotonic()
-    seconds = {"pretrained": _command("pretrain", output, "pretrained")}
+    steps = _Steps(output, config.dataset)
+    seconds = {"pretrained": steps.train("pretrain", "pretrained")}
     for seed in config.label_seeds.split(","):
-        seconds.update(_after_pretraining(output, seed))
-    student = f"self_distilled_{config.label_seeds.split(',')[0]}"
-    _run("export", f"--model_dir={_path(output, student)}", f"--export_dir={output}/export")
-    _predict(output)
+        seconds.update(steps.after_pretraining(seed))
+    student = steps.path(f"self_distilled_{config.label_seeds.split(',')[0]}")
+    _run("export", f"--model_dir={student}", f"--export_dir={output}/export")
+    _predict(output, config.dataset)
 
     # Only now, since plotting and reading runs load much that the commands above load themselves.
     from tf_simclrv2.programs import report
 
-    table = report.write(output, seconds)
+    table = report.write(output, config.dataset, seconds)
     logger.info("\n%s\n", table)
     elapsed = time.monotonic() - start
     logger.info("%.0f seconds; report and plots: %s/report.md", elapsed, output)
 
 
-def _path(output: str, name: str) -> str:
-    return os.path.join(output, name)
+class _Steps(NamedTuple):
+    """The commands that train, by the recipes of a data set.
 
+    Attributes:
+      output: the demo's directory, which holds the runs.
+      dataset: the data set.
+    """
 
-def _after_pretraining(output: str, seed: str) -> Dict[str, float]:
-    """Fine-tuning, baseline and both distillations on one labelled subset; returns seconds."""
-    teacher = f"fine_tuned_{seed}"
-    labels = f"--label_seed={seed}"
-    checkpoint = f"--checkpoint={_path(output, 'pretrained')}"
-    taught = f"--teacher={_path(output, teacher)}"
-    commands = [
-        ("finetune", f"supervised_{seed}", "supervised_1pct", [labels]),
-        ("finetune", teacher, "finetune_1pct", [labels, checkpoint, "--baselines"]),
-        ("distill", f"self_distilled_{seed}", "self_distill", [taught]),
-        ("distill", f"small_student_{seed}", "distill_small", [taught]),
-    ]
-    return {
-        name: _command(command, output, name, recipe, flags)
-        for command, name, recipe, flags in commands
-    }
+    output: str
+    dataset: str
 
+    def path(self, name: str) -> str:
+        """The directory of a run."""
+        return os.path.join(self.output, name)
 
-def _command(
-    command: str, output: str, name: str, recipe: str = "pretrain", flags: Sequence[str] = ()
-) -> float:
-    return _run(command, f"--recipe=digits/{recipe}", f"--model_dir={_path(output, name)}", *flags)
+    def train(
+        self, command: str, name: str, recipe: str = "pretrain", flags: Sequence[str] = ()
+    ) -> float:
+        """Runs a command by a recipe; returns its seconds."""
+        recipe = f"--recipe={self.dataset}/{recipe}"
+        return _run(command, recipe, f"--model_dir={self.path(name)}", *flags)
+
+    def after_pretraining(self, seed: str) -> Dict[str, float]:
+        """Fine-tuning, baseline and both distillations on one labelled subset; returns seconds."""
+        teacher = f"fine_tuned_{seed}"
+        labels = f"--label_seed={seed}"
+        checkpoint = f"--checkpoint={self.path('pretrained')}"
+        taught = f"--teacher={self.path(teacher)}"
+        commands = [
+            ("finetune", f"supervised_{seed}", "supervised_1pct", [labels]),
+            ("finetune", teacher, "finetune_1pct", [labels, checkpoint, "--baselines"]),
+            ("distill", f"self_distilled_{seed}", "self_distill", [taught]),
+            ("distill", f"small_student_{seed}", "distill_small", [taught]),
+        ]
+        return {
+            name: self.train(command, name, recipe, flags)
+            for command, name, recipe, flags in commands
+        }
 
 
 def _run(command: str, *flags: str) -> float:
@@ -109,20 +122,23 @@ def _run(command: str, *flags: str) -> float:
     return time.monotonic() - start
 
 
-def _predict(output: str) -> None:
-    """Writes digits of the test split as image files and has the export predict them."""
+def _predict(output: str, dataset: str) -> None:
+    """Writes images of a test split as files and has the export predict them."""
     from PIL import Image
-    from sklearn.datasets import load_digits
 
-    digits = load_digits()
-    folder = _path(output, "images")
+    from tf_simclrv2.data.images import decode, read
+    from tf_simclrv2.data.sources import open_source
+
+    source = open_source(DataConfig(dataset=dataset))
+    assert source.class_names is not None  # The demo's data sets have classes.
+    folder = os.path.join(output, "images")
     os.makedirs(folder)
     answers: List[str] = []
-    for index in range(len(digits.target) - _NUM_PREDICTED, len(digits.target)):
-        pixels = (digits.images[index] * (255 / 16)).round().astype("uint8")
-        Image.fromarray(pixels).save(os.path.join(folder, f"{index}.png"))
-        answers.append(str(digits.target[index]))
-    predictions = _path(output, "predictions.csv")
+    for example in source.index("test").take(_NUM_PREDICTED):
+        pixels = decode(read(example)["image"]).numpy()
+        Image.fromarray(pixels.astype("uint8")).save(f"{folder}/{len(answers):02}.png")
+        answers.append(source.class_names[int(example["label"])])
+    predictions = os.path.join(output, "predictions.csv")
     _run(
         "predict",
         f"--saved_model={output}/export/1",
@@ -132,7 +148,7 @@ def _predict(output: str) -> None:
     with open(predictions, newline="", encoding="utf-8") as file:
         predicted = [row["class"] for row in csv.DictReader(file)]
     right = sum(answer == guess for answer, guess in zip(answers, predicted))
-    logger.info("written:   %s", " ".join(answers))
+    logger.info("shown:     %s", " ".join(answers))
     logger.info("predicted: %s  (%d right)", " ".join(predicted), right)
 
 

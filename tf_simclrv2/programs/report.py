@@ -64,11 +64,12 @@ class Row(NamedTuple):
         return float(np.mean(self.accuracies))
 
 
-def write(output: str, seconds: Dict[str, float]) -> str:
+def write(output: str, dataset: str, seconds: Dict[str, float]) -> str:
     """Writes ``report.md`` and its plots.
 
     Args:
       output: the directory that holds the runs.
+      dataset: the name of what they trained on.
       seconds: of each run's command, by the run's name.
 
     Returns:
@@ -90,7 +91,7 @@ def write(output: str, seconds: Dict[str, float]) -> str:
     table = "\n".join([_table([first, *baselines, *method]), "", *verdict(baselines, method)])
     _plot_accuracies([*baselines, *method], os.path.join(output, "accuracy.png"))
     _plot_curves(runs, os.path.join(output, "learning_curves.png"))
-    text = f"# SimCLRv2 on handwritten digits\n\n{table}\n\n"
+    text = f"# SimCLRv2 on {dataset}\n\n{table}\n\n"
     text += "![accuracy](accuracy.png)\n\n![learning curves](learning_curves.png)\n"
     write_whole(os.path.join(output, "report.md"), text)
     return table
@@ -159,7 +160,8 @@ def _table(rows: List[Row]) -> str:
     for row in rows:
         accuracy = f"{row.mean:.1%}"
         if len(row.accuracies) > 1:
-            accuracy += f" ({min(row.accuracies):.1%} to {max(row.accuracies):.1%})"
+            error = np.std(row.accuracies, ddof=1) / len(row.accuracies) ** 0.5
+            accuracy += f" ± {100 * error:.1f}"
         parameters = "" if row.parameters is None else f"{row.parameters:,}"
         seconds = "" if row.seconds is None else f"{row.seconds:.0f}"
         lines.append(f"| {row.model} | {parameters} | {row.labels:,} | {accuracy} | {seconds} |")
