@@ -71,13 +71,13 @@ def test_at_any_scale_a_run_is_long_enough_and_its_settings_fit(command, count):
                 "train_epochs": 100,
                 "learning_rate": 1.7,
                 "warmup_epochs": 10,
-                "temperature": 0.2,
+                "temperature": 0.5,
                 "memory_size": 287,
             },
         ),
         # As the run of 10 steps is 128 x 10 images, a tenth of them is warmup.
         ("pretrain", 1280, {"train_steps": 10}, {"warmup_epochs": 0.1}),
-        ("pretrain", 10**6, {"use_memory": True}, {"memory_size": 65536}),
+        ("pretrain", 10**6, {"use_memory": True}, {"memory_size": 65536, "temperature": 0.2}),
         ("pretrain", 300_000, {"use_memory": True}, {"memory_size": 60_000}),
         ("pretrain", 10**6, {"train_batch_size": 1024}, {"learning_rate": 0.6, "temperature": 0.1}),
         # Whatever the scaling, the peak is that of linear scaling.

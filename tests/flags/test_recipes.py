@@ -1,5 +1,6 @@
 """Every recipe explains itself, its command parses, and its settings are the paper's."""
 
+import dataclasses
 import pathlib
 import re
 import shlex
@@ -303,4 +304,8 @@ def test_a_preset_says_all_that_views_depend_on_and_why(preset):
 
 
 def test_the_preset_of_photographs_is_the_papers():
-    assert config_of("pretrain", "views/photographs") == config_of("pretrain")
+    paper = config_of("pretrain")
+    # By default none are grey where colours do not change, so the preset says how many are.
+    views = dataclasses.replace(paper.augmentation, grayscale_probability=0.2)
+    expected = dataclasses.replace(paper, augmentation=views)
+    assert config_of("pretrain", "views/photographs") == expected

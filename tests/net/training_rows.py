@@ -95,14 +95,14 @@ _PROJECTION_HEAD = [
     Row("proj_head_mode", "none", looks.head_layers, becomes([False, False, True], [])),
 ]  # fmt: skip
 
-# A batch of 20 images takes temperature 0.2 by itself.
+# So few images take temperature 0.5 by themselves.
 _CONTRASTIVE = [
-    Row("temperature", 0.5, trained.contrast, becomes([(0.2, True)], [(0.5, False)]), group=A),
-    Row("hidden_norm", "false", trained.contrast, becomes([(0.2, True)], [(0.5, False)]), group=A),
-    Row("temperature", 0.5, trained.contrast_with_memory,
-        becomes([(0.2, True)], [(0.5, False)]), _MEMORY, group="memory"),
+    Row("temperature", 0.2, trained.contrast, becomes([(0.5, True)], [(0.2, False)]), group=A),
+    Row("hidden_norm", "false", trained.contrast, becomes([(0.5, True)], [(0.2, False)]), group=A),
+    Row("temperature", 0.2, trained.contrast_with_memory,
+        becomes([(0.5, True)], [(0.2, False)]), _MEMORY, group="memory"),
     Row("hidden_norm", "false", trained.contrast_with_memory,
-        becomes([(0.2, True)], [(0.5, False)]), _MEMORY, group="memory"),
+        becomes([(0.5, True)], [(0.2, False)]), _MEMORY, group="memory"),
     Row("lineareval_while_pretraining", "false", looks.classifies, becomes(True, False), group=B),
     Row("ft_proj_selector", 1, looks.read_by_classifier, becomes([0], [1]), group=A),
 ]  # fmt: skip

@@ -145,10 +145,10 @@ def test_settings_changed_since_the_run_began_are_named(refused):
     sentence = refused(
         "pretrain", "--model_dir={pretrained}", "--image_size=8", "--resnet_depth=34",
         "--train_steps=4", "--train_batch_size=20", "--seed=3", "--width_multiplier=0.0625",
-        "--use_flip=false", "--use_blur=false", "--temperature=0.5",
+        "--use_flip=false", "--use_blur=false", "--temperature=0.2",
     )  # fmt: skip
     assert "resnet_depth was 18 and is now 34" in sentence
-    assert "temperature was 0.2 and is now 0.5" in sentence
+    assert "temperature was 0.5 and is now 0.2" in sentence
     assert sentence.count(" was ") == 2
 
 

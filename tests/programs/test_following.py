@@ -36,7 +36,7 @@ def test_pretraining_says_and_records_what_follows_and_keeps_it(tmp_path, caplog
     recorded = _recorded(job)
     assert recorded == {
         "train_batch_size": 64, "train_epochs": 915, "learning_rate": 2.4, "warmup_epochs": 3.0,
-        "temperature": 0.2, "memory_size": 128,
+        "temperature": 0.5, "memory_size": 128,
     }  # fmt: skip
     assert job.steps == 1001
     assert job.images(1).shape == (1, 16, 16, 3)
@@ -44,7 +44,7 @@ def test_pretraining_says_and_records_what_follows_and_keeps_it(tmp_path, caplog
     assert said.startswith("one device, 1 replica, batch 64 (64 per replica); views: ")
     assert said.endswith(
         "; as follows from 70 images: image_size=16, train_batch_size=64, train_epochs=915, "
-        "learning_rate=2.4, temperature=0.2, memory_size=128, so 1,001 steps"
+        "learning_rate=2.4, temperature=0.5, memory_size=128, so 1,001 steps"
     )
 
     # Even if later versions have other formulas.

@@ -22,8 +22,11 @@ _SIDES = 16
 _SMALLEST_BATCH = 64
 # Of the optimizers that adapt each weight's rate; the fields' default is LARS's.
 _ADAPTIVE_RATES = {"adam": 0.001, "lamb": 0.001}
-# Fewer negatives need a higher temperature.
+# Fewer negatives need a higher temperature, and so do small data sets, which are mostly of a few
+# classes, so that many negatives are of the query's own: 0.5 as for the 50,000 images of CIFAR-10
+# (SimCLR, arXiv:2002.05709, appendix B.9).
 _FEW_NEGATIVES_BELOW, _TEMPERATURE_OF_FEW = 1024, 0.2
+_FEW_IMAGES, _TEMPERATURE_OF_FEW_IMAGES = 60_000, 0.5
 
 
 class Scale(NamedTuple):
@@ -119,7 +122,9 @@ def _rate(optimization: OptimizationConfig, scale: Scale) -> float:
 def _contrast(config: PretrainConfig, count: int, batch: int) -> Settings:
     """Temperature and queue, of a batch."""
     temperature = config.contrastive.temperature
-    if batch < _FEW_NEGATIVES_BELOW:
+    if count <= _FEW_IMAGES:
+        temperature = _TEMPERATURE_OF_FEW_IMAGES
+    elif batch < _FEW_NEGATIVES_BELOW:
         temperature = _TEMPERATURE_OF_FEW
     settings: Settings = {"temperature": temperature}
     if config.memory.use_memory:
