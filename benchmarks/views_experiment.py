@@ -7,18 +7,22 @@ project's root:
 
   python -m benchmarks.views_experiment --output=runs/views --dataset=digits \\
     --variants=recipe,crops,turns --seeds=0,1,2
+
+With ``--on_test`` it measures on the test split what was chosen, with labels of the whole training
+split.
 """
 
 import argparse
 import os
 import statistics
-from typing import Dict, List
+from typing import Dict, List, Sequence
 
 import numpy as np
 
 from benchmarks.runs import run_once
 
-_LEARN, _VALIDATE = "train[:70%]", "train[70%:]"
+# Where labels are drawn, and what is classified.
+_TO_CHOOSE, _ON_TEST = ("train[:70%]", "train[70%:]"), ("train", "test")
 _DRAWS = 30
 # Of each data set: labels that are drawn.
 NUM_LABELS = {"digits": 14, "tiles": 30}
@@ -87,16 +91,15 @@ def measure(learn, validate, num_labels: int) -> Dict[str, float]:
             found.setdefault(name, []).append(100 * top)
     means = {name: statistics.mean(values) for name, values in found.items()}
     of_means = EVALUATORS["class_means"].run(learn, validate, num_labels=num_labels)
-    of_all = EVALUATORS["knn"].run(learn, validate)
-    return {
-        "class_means": 100 * of_means["top_1_accuracy"],
-        **means,
-        "knn, all labels": 100 * of_all["top_1_accuracy"],
+    of_all = {
+        f"{name}, all labels": 100 * EVALUATORS[name].run(learn, validate)["top_1_accuracy"]
+        for name in ("knn", "logistic")
     }
+    return {"class_means": 100 * of_means["top_1_accuracy"], **means, **of_all}
 
 
-def _features(directory: str, layer: str):
-    """The features of both parts of a run's training split; of its raw pixels without a layer."""
+def _features(directory: str, splits: Sequence[str], layer: str):
+    """The features of both splits of a run's data set; its raw pixels without a layer."""
     from tf_simclrv2.data.batches import evaluation_batches
     from tf_simclrv2.data.sources import open_source
     from tf_simclrv2.evaluation.baselines import raw_pixels
@@ -106,7 +109,7 @@ def _features(directory: str, layer: str):
 
     data = RunDirectory(directory).config.data
     source = open_source(data)
-    parts = [evaluation_batches(source, data, split) for split in (_LEARN, _VALIDATE)]
+    parts = [evaluation_batches(source, data, split) for split in splits]
     if not layer:
         return [raw_pixels(part) for part in parts]
     network = load_run(directory)
@@ -130,7 +133,9 @@ def main() -> None:
     parser.add_argument("--variants", default="recipe", help=", ".join(VARIANTS))
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--layer", default="proj_head_input", help="proj_head_input, proj_layer_1")
+    parser.add_argument("--on_test", action="store_true", help="measure what was chosen")
     options = parser.parse_args()
+    splits = _ON_TEST if options.on_test else _TO_CHOOSE
     seeds, lines = options.seeds.split(","), []
     for variant in options.variants.split(","):
         rows = []
@@ -140,10 +145,10 @@ def main() -> None:
             run_once(["pretrain", recipe, *VARIANTS[variant], f"--seed={seed}"], directory)
             number = NUM_LABELS[options.dataset]
             if not lines:
-                raw = measure(*_features(directory, ""), number)
+                raw = measure(*_features(directory, splits, ""), number)
                 lines += [f"| | {' | '.join(raw)} |", "|---|" + "--:|" * len(raw)]
                 lines.append(_line("raw pixels", [raw]))
-            rows.append(measure(*_features(directory, options.layer), number))
+            rows.append(measure(*_features(directory, splits, options.layer), number))
         lines.append(_line(variant, rows))
         print("\n".join(lines), flush=True)
 
