@@ -176,6 +176,12 @@ class FineTuningConfig(Section):
         choices=(-1, 0, 1, 2, 3, 4),
     )
     zero_init_logits_layer: bool = setting(False, "Start the classifier's layer from zeros.")
+    head_start: str = setting(
+        "random",
+        "What the classifier's layer starts from: random numbers, or the ridge regression of the "
+        "labels on the pretrained features, for few labels.",
+        choices=("random", "ridge"),
+    )
 
     def _check_combinations(self) -> None:
         if self.from_scratch and self.checkpoint:
@@ -183,6 +189,14 @@ class FineTuningConfig(Section):
         if self.from_scratch and self.use_ema_weights:
             raise refuse(
                 "from_scratch", self.from_scratch, "can't be combined with --use_ema_weights"
+            )
+        if self.head_start == "ridge" and self.from_scratch:
+            raise refuse(
+                "head_start", self.head_start, "needs pretrained features, not --from_scratch"
+            )
+        if self.head_start == "ridge" and self.zero_init_logits_layer:
+            raise refuse(
+                "head_start", self.head_start, "can't be combined with --zero_init_logits_layer"
             )
         if not self.from_scratch and not self.checkpoint:
             raise refuse(

@@ -17,6 +17,7 @@ from tf_simclrv2.runtime.checkpoint import Checkpoint
 from tf_simclrv2.runtime.run_directory import RunDirectory
 from tf_simclrv2.runtime.settings import RunSettings
 from tf_simclrv2.training.baselines import Labels
+from tf_simclrv2.training.head_start import check_head_start, start_from_ridge
 from tf_simclrv2.training.inputs import (
     as_begun,
     continued_config,
@@ -57,6 +58,7 @@ def run(values: Mapping[str, object]) -> None:
     split = config.data.train_split
     labelled = labelled_ids(source, split, config.labels)
     count = source.num_examples(split) if labelled is None else len(labelled)
+    check_head_start(start.head_start, count)
     config = settle(config, values, devices, count)
     if left_out and devices.is_chief:
         logger.info(left_out)
@@ -69,6 +71,8 @@ def run(values: Mapping[str, object]) -> None:
         if pretrained is not None:
             _warn_of_large_kernels(pretrained.run, config)
             pretrained.restore_pretrained(network, start.use_ema_weights)
+            if start.head_start == "ridge" and directory.latest_checkpoint() is None:
+                start_from_ridge(network, source, config.data, labelled)
         learner = Classifier(network, config.optimization)
     ids = None if labelled is None else list(labelled)
     stream = Stream(source, split, config.run.seed, data=config.data, ids=ids)

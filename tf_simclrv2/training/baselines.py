@@ -9,9 +9,8 @@ import numpy as np
 
 from tf_simclrv2.config import DataConfig
 from tf_simclrv2.data.batches import evaluation_batches
-from tf_simclrv2.data.decoding import Decoder
 from tf_simclrv2.data.sources import Source
-from tf_simclrv2.data.stream import only
+from tf_simclrv2.data.sources.chosen import Chosen
 from tf_simclrv2.evaluation import baselines
 from tf_simclrv2.evaluation.features import Features, features
 from tf_simclrv2.keras2 import keras, tf
@@ -149,32 +148,11 @@ def _training_images(
     if labelled is None:
         return read(evaluation_batches(source, data, split)), None
     if not with_unlabelled:
-        return read(evaluation_batches(_Chosen(source, list(labelled)), data, split)), None
+        return read(evaluation_batches(Chosen(source, list(labelled)), data, split)), None
     found = read(evaluation_batches(source, data, split))
     ids = source.index(split).map(lambda example: example["id"]).as_numpy_iterator()
     chosen = np.array([os.fsdecode(example_id) in labelled for example_id in ids])
     return Features(found.values[chosen], found.labels[chosen]), found.values[~chosen]
-
-
-class _Chosen(Source):
-    """Some examples of a split."""
-
-    def __init__(self, source: Source, ids: List[str]):
-        self.name, self.class_names = source.name, source.class_names
-        self._source, self._ids = source, ids
-
-    @property
-    def splits(self) -> List[str]:
-        return self._source.splits
-
-    def num_examples(self, split: str) -> int:
-        return len(self._ids)
-
-    def decoder(self, split: str) -> Decoder:
-        return self._source.decoder(split)
-
-    def index(self, split: str) -> tf.data.Dataset:
-        return only(self._source.index(split), self._ids)
 
 
 def _representations(network: Network, batches: tf.data.Dataset, devices: Devices) -> Features:

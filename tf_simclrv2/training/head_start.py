@@ -1,0 +1,67 @@
+"""Linear probing, then fine-tuning: the classifier starts from what the frozen features tell.
+
+Kumar et al., arXiv:2202.10054: from a random classifier the first steps distort features that were
+good already. Here the probe is ridge regression in closed form, its penalty chosen by leave-one-out
+cross-validation on the labelled images.
+"""
+
+import dataclasses
+from typing import Mapping, Optional
+
+import numpy as np
+
+from tf_simclrv2.config import DataConfig, refuse
+from tf_simclrv2.data.batches import evaluation_batches
+from tf_simclrv2.data.sources import Source
+from tf_simclrv2.data.sources.chosen import Chosen
+from tf_simclrv2.evaluation import ridge
+from tf_simclrv2.evaluation.features import features
+from tf_simclrv2.networks.network import Network
+
+# Features and their decomposition are held in memory.
+_MOST_LABELS = 50_000
+# The regression's outputs are between -1 and 1 and become logits by this factor, so that the cross
+# entropy of what is right is near 0.
+_SHARPNESS = 3.0
+
+
+def check_head_start(head_start: str, num_labels: int) -> None:
+    """Refuses a regression on more labels than memory holds.
+
+    Args:
+      head_start: the setting.
+      num_labels: labelled images.
+
+    Raises:
+      ConfigError: they are too many.
+    """
+    if head_start == "ridge" and num_labels > _MOST_LABELS:
+        raise refuse(
+            "head_start",
+            head_start,
+            f"is for up to {_MOST_LABELS:,} labels, since it holds their features in memory; "
+            f"there are {num_labels:,}",
+        )
+
+
+def start_from_ridge(
+    network: Network, source: Source, data: DataConfig, labelled: Optional[Mapping[str, int]]
+) -> None:
+    """Sets the classifier's layer to a ridge regression on the layer that it reads.
+
+    Args:
+      network: with pretrained weights.
+      source: the data set.
+      data: split, image size and batch size.
+      labelled: classes of the labelled examples by id; None if all of the split are.
+    """
+    chosen = source if labelled is None else Chosen(source, list(labelled))
+    images = evaluation_batches(chosen, dataclasses.replace(data, eval_steps=0), data.train_split)
+    layer = f"proj_layer_{network.selected_layer}" if network.selected_layer else "proj_head_input"
+    solution = ridge.solve(features(network, images, layer))
+    assert network.supervised_head is not None  # Fine-tuning has one.
+    dense = network.supervised_head.dense
+    kernel, bias = np.zeros(dense.kernel.shape), np.full(dense.bias.shape, -1.0)
+    kernel[:, solution.classes], bias[solution.classes] = solution.kernel, solution.bias
+    dense.kernel.assign(_SHARPNESS * kernel)
+    dense.bias.assign(_SHARPNESS * bias)
