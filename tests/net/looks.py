@@ -184,6 +184,11 @@ def classifier_is_zero(held: Held) -> bool:
     return not np.any(held.network.supervised_head.dense.kernel.numpy())
 
 
+def classifier_is_fitted(held: Held) -> bool:
+    """Whether the classifier starts with offsets; random ones have none."""
+    return bool(np.any(held.network.supervised_head.dense.bias.numpy()))
+
+
 def weights(held: Held) -> np.ndarray:
     """All weights of the network, before training."""
     return np.concatenate([v.numpy().ravel() for v in held.network.trainable_variables])

@@ -143,6 +143,7 @@ _FINE_TUNING = [
     Row("fine_tune_after_block", 2, looks.trained_parts,
         becomes([True] * 5, [False, False, False, True, True]), group=B),
     Row("zero_init_logits_layer", "true", looks.classifier_is_zero, becomes(False, True), group=B),
+    Row("head_start", "ridge", looks.classifier_is_fitted, becomes(False, True), _PRETRAINED),
 ]  # fmt: skip
 
 _DISTILLATION = [

@@ -124,6 +124,13 @@ CASES = {
     "export in an unknown format": (
         ["export", "--model_dir={distilled}", "--export_dir={tmp}/new", "--formats=onnx"],
         ["--formats=onnx", "saved_model, hub"]),
+    "regression without a pretrained network": (
+        ["finetune", "--from_scratch", "--dataset=digits", "--head_start=ridge", NEW],
+        ["--head_start=ridge", "needs pretrained features"]),
+    "regression and zeros": (
+        ["finetune", "--checkpoint={pretrained}", "--head_start=ridge",
+         "--zero_init_logits_layer", NEW],
+        ["--head_start=ridge", "--zero_init_logits_layer"]),
     "TPU that does not answer": (
         ["pretrain", *TINY, "--tpu_name=grpc://localhost:1", NEW],
         ["--tpu_name=grpc://localhost:1", "no TPU answers (ConnectionRefusedError"]),

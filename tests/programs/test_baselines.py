@@ -11,12 +11,13 @@ from tests.conftest import DIGITS_VIEWS, FEW_STEPS, TINY
 from tf_simclrv2.config import DataConfig
 from tf_simclrv2.data.images import decode
 from tf_simclrv2.data.sources import open_source
+from tf_simclrv2.data.sources.chosen import Chosen
 from tf_simclrv2.data.views import evaluation_view
 from tf_simclrv2.evaluation import baselines
 from tf_simclrv2.evaluation.features import Features
 from tf_simclrv2.programs import report
 from tf_simclrv2.programs.main import main
-from tf_simclrv2.training.baselines import _Chosen, sentences
+from tf_simclrv2.training.baselines import sentences
 
 NAMES = {"nearest_neighbour", "logistic", "label_spreading"}
 
@@ -129,7 +130,7 @@ def test_too_many_images_are_left_out_in_a_sentence(command, runs, monkeypatch, 
 
 def test_labelled_images_alone_are_decoded_as_all_of_their_source_are():
     source = open_source(DataConfig(dataset="digits"))
-    assert _Chosen(source, ["1"]).decoder("train") is source.decoder("train")
+    assert Chosen(source, ["1"]).decoder("train") is source.decoder("train")
 
 
 def test_baselines_without_known_labels_are_refused(command, runs, tmp_path):

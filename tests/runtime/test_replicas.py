@@ -168,7 +168,8 @@ def test_all_commands_run_on_several_devices(tmp_path):
     tiny = ["--resnet_depth=18", "--width_multiplier=0.03125", "--image_size=8"]
     commands = [
         ["pretrain", *steps, *tiny, "--use_memory", "--memory_size=50", "--model_dir=pretrained"],
-        ["finetune", *steps, "--checkpoint=pretrained", "--model_dir=fine_tuned"],
+        ["finetune", *steps, "--checkpoint=pretrained", "--head_start=ridge",
+         "--label_fraction=0.05", "--model_dir=fine_tuned"],
         ["distill", *steps, "--teacher=fine_tuned", "--model_dir=distilled"],
         ["evaluate", "--virtual_devices=2", "--model_dir=distilled", "--eval_batch_size=100"],
     ]  # fmt: skip
@@ -193,7 +194,7 @@ def test_a_chief_and_a_worker_run_the_other_commands_as_one_device(command, meth
 
     def commands(paths):
         return [
-            ["finetune", *steps, f"--checkpoint={method['pretrained']}",
+            ["finetune", *steps, f"--checkpoint={method['pretrained']}", "--head_start=ridge",
              f"--model_dir={paths['fine_tuned']}"],
             ["distill", *steps, "--resnet_depth=18", "--width_multiplier=0.03125",
              f"--teacher={paths['fine_tuned']}", f"--model_dir={paths['distilled']}"],

@@ -71,9 +71,10 @@ def run(values: Mapping[str, object]) -> None:
         if pretrained is not None:
             _warn_of_large_kernels(pretrained.run, config)
             pretrained.restore_pretrained(network, start.use_ema_weights)
-            if start.head_start == "ridge" and directory.latest_checkpoint() is None:
-                start_from_ridge(network, source, config.data, labelled)
         learner = Classifier(network, config.optimization)
+    # Every replica of every worker would compute the same.
+    if start.head_start == "ridge" and directory.latest_checkpoint() is None:
+        start_from_ridge(network, source, config.data, labelled)
     ids = None if labelled is None else list(labelled)
     stream = Stream(source, split, config.run.seed, data=config.data, ids=ids)
     size, on_device = config.data.resolved_image_size, devices.augments(config.augmentation)
