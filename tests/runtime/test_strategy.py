@@ -49,6 +49,7 @@ WORKERS = {"worker": ["localhost:1", "localhost:2"]}
         ({"cluster": {"worker": [{}, 5]}}, ["list of host:port"]),
         ({"cluster": {"worker": []}}, ["list of host:port"]),
         ([], ["list of host:port"]),
+        ({"cluster": [True]}, ["list of host:port"]),
     ],
 )
 def test_a_cluster_without_this_worker_is_refused(content, words, monkeypatch):

@@ -87,7 +87,7 @@ def _tf_config() -> Dict[str, Any]:
         # A chief is a worker too, the one that writes.
         named = [address for kind in ("chief", "worker") for address in cluster.get(kind, [])]
         well_formed = all(re.fullmatch(r"\S+:[0-9]{1,5}", address) for address in addresses)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(f"TF_CONFIG={shown(text)}: {allowed}.") from error
     if not named or not well_formed or len({*addresses}) < len(addresses):
         raise ConfigError(f"TF_CONFIG={shown(text)}: {allowed}; each address may stand there once.")
