@@ -85,7 +85,8 @@ REFUSALS = [
     (section, name, values[name], sentence)
     for sentence, values in SENTENCES.items()
     for section, name in FIELDS
-    if name in values and not (section is config.ConversionConfig and name == "dataset")
+    if name in values
+    and not (section in (config.ConversionConfig, config.DemoSection) and name == "dataset")
 ]
 
 

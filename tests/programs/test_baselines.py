@@ -198,7 +198,7 @@ def test_the_demos_table_and_picture_have_the_baselines(runs, tmp_path):
              "self_distilled_0": "distilled", "small_student_0": "distilled"}  # fmt: skip
     for name, run in kinds.items():
         shutil.copytree(runs[run], tmp_path / name)
-    table = report.write(str(tmp_path), dict.fromkeys(kinds, 1.0))
+    table = report.write(str(tmp_path), "digits", dict.fromkeys(kinds, 1.0))
     raw = _result(runs["fine_tuned"])["baselines"]["top_1_accuracy"]["raw_pixels"]
     line = f"| label spreading on raw pixels |  | 29 | {raw['label_spreading']:.1%} |  |"
     assert line in table.splitlines()
