@@ -2,8 +2,7 @@
 
 Runs the commands one after the other in this process. Runs that are in the output directory already
 are not repeated, and one that was interrupted continues, so the same command goes on where it
-stopped. Each seed takes about half an hour on two cores. It made the table in docs/results.md. Run
-it from the project's root:
+stopped. Run it from the project's root:
 
   python -m benchmarks.claims --output=runs/claims --dataset=digits --seeds=0,1,2,3,4
 
@@ -19,7 +18,7 @@ import os
 import statistics
 from typing import Callable, Dict, List, NamedTuple, Sequence
 
-from benchmarks.runs import run_once, top_1
+from benchmarks.runs import in_words, mean_and_error, run_once, top_1
 
 # The recipe's network first. The half one is that of flags/DATASET/distill_small.txt.
 NETWORKS = {
@@ -35,8 +34,6 @@ LABELS = {
     "100%": (["--label_fraction=1"], 400),
 }
 _FEW, _ALL = "1%", "100%"
-# Where all labels are used there is only one choice.
-_ONE_CHOICE = (_ALL,)
 # The head's layers to start from.
 _INPUT, _FIRST = "--ft_proj_selector=0", "--ft_proj_selector=1"
 # Accuracies in % of one seed, by name.
@@ -163,7 +160,8 @@ class Experiment(NamedTuple):
         chosen, steps = LABELS[labels]
         seed = pretrained.rpartition("_")[2]
         accuracies = []
-        for draw in range(1 if labels in _ONE_CHOICE else self.draws):
+        # Of all labels there is only one choice.
+        for draw in range(1 if labels == _ALL else self.draws):
             directory = f"{pretrained}_{labels}{variant}_{draw}"
             run_once(
                 ["finetune", self._recipe("finetune_1pct"), *chosen, *flags,
@@ -180,17 +178,11 @@ class Experiment(NamedTuple):
         return top_1(directory)
 
 
-def _mean_and_error(values: Sequence[float]) -> str:
-    if len(values) < 2:
-        return f"{values[0]:.1f}"
-    return f"{statistics.mean(values):.1f} ± {statistics.stdev(values) / len(values) ** 0.5:.1f}"
-
-
 def table(measured: Sequence[Measured]) -> str:
     """Accuracies and claims, with standard errors over the seeds, as Markdown."""
     labels = [
         f"| {network} | "
-        + " | ".join(_mean_and_error([of[f"{network}, {each}"] for of in measured])
+        + " | ".join(in_words([of[f"{network}, {each}"] for of in measured])
                      for each in LABELS)
         + " |"
         for network in NETWORKS
@@ -200,7 +192,7 @@ def table(measured: Sequence[Measured]) -> str:
         lines += ["", "| | claim | seeds | points | verdict |", "|---|---|--:|--:|---|"]
         for claim in CLAIMS:
             points = [claim.difference(of) for of in measured]
-            mean, error = statistics.mean(points), statistics.stdev(points) / len(points) ** 0.5
+            mean, error = mean_and_error(points)
             lines.append(
                 f"| {claim.letter} | {claim.words} | {len(points)} | {mean:+.1f} ± {error:.1f} "
                 f"| {claim.verdict(mean, error)} |"
@@ -223,11 +215,7 @@ def plot(measured: Sequence[Measured], path: str) -> None:
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
     for network in NETWORKS:
         of_labels = [[of[f"{network}, {each}"] for of in measured] for each in LABELS]
-        means = [statistics.mean(values) for values in of_labels]
-        errors = [
-            statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
-            for values in of_labels
-        ]
+        means, errors = zip(*map(mean_and_error, of_labels))
         axes.errorbar(list(LABELS), means, errors, marker="o", capsize=3, label=network)
     axes.set_xlabel("labels")
     axes.set_ylabel("test top-1 [%]")

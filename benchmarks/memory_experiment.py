@@ -21,7 +21,7 @@ import os
 import statistics
 from typing import List, NamedTuple, Sequence, Tuple
 
-from benchmarks.runs import run_once, top_1
+from benchmarks.runs import mean_and_error, run_once, top_1
 
 _TURNS = [
     "--use_crop=false", "--rotation_max_degrees=20", "--scale_min=0.8", "--scale_max=1.25",
@@ -188,8 +188,8 @@ def table(rows: List[dict]) -> str:
             cells = []
             for measure in measures:
                 differences = [one[measure] - other[measure] for one, other in pairs]
-                error = statistics.stdev(differences) / len(pairs) ** 0.5
-                cells.append(f"{statistics.mean(differences):+.1f} ± {error:.1f}")
+                mean, error = mean_and_error(differences)
+                cells.append(f"{mean:+.1f} ± {error:.1f}")
             lines.append(
                 f"| {batch} | {variant} minus {other} | {len(pairs)} | {' | '.join(cells)} |"
             )

@@ -1,6 +1,7 @@
 """What experiments share: commands run once in this process, and the accuracies that they wrote."""
 
-from typing import List
+import statistics
+from typing import List, Sequence, Tuple
 
 
 def run_once(arguments: List[str], directory: str) -> None:
@@ -29,3 +30,15 @@ def top_1(directory: str) -> float:
     from tf_simclrv2.runtime.run_directory import RunDirectory
 
     return 100 * RunDirectory(directory).result()["top_1_accuracy"]
+
+
+def mean_and_error(values: Sequence[float]) -> Tuple[float, float]:
+    """The mean and its standard error; of one value the error is 0."""
+    error = statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
+    return statistics.mean(values), error
+
+
+def in_words(values: Sequence[float]) -> str:
+    """The mean and, of several values, its standard error."""
+    mean, error = mean_and_error(values)
+    return f"{mean:.1f} ± {error:.1f}" if len(values) > 1 else f"{mean:.1f}"

@@ -19,7 +19,7 @@ from typing import Dict, List, Sequence
 
 import numpy as np
 
-from benchmarks.runs import run_once
+from benchmarks.runs import in_words, run_once
 
 # Where labels are drawn, and what is classified.
 _TO_CHOOSE, _ON_TEST = ("train[:70%]", "train[70%:]"), ("train", "test")
@@ -119,9 +119,7 @@ def _features(directory: str, splits: Sequence[str], layer: str):
 def _line(variant: str, rows: List[Dict[str, float]]) -> str:
     cells = []
     for name in rows[0]:
-        values = [row[name] for row in rows]
-        error = f" ± {statistics.stdev(values) / len(values) ** 0.5:.1f}" if len(rows) > 1 else ""
-        cells.append(f"{statistics.mean(values):.1f}{error}")
+        cells.append(in_words([row[name] for row in rows]))
     return f"| {variant} | {' | '.join(cells)} |"
 
 
