@@ -1,4 +1,4 @@
-"""A page from which a table of labels can be filled in: one file, for any browser, without a server.
+"""A page from which a table of labels can be filled in: one file, which needs no server.
 
 The page itself is ``page.html``, next to this module.
 """

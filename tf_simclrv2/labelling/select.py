@@ -12,7 +12,7 @@ from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neighbors import NearestNeighbors
-from sklearn.preprocessing import StandardScaler, normalize
+from sklearn.preprocessing import StandardScaler
 
 from tf_simclrv2.labelling.duplicates import LEAST_SIMILARITY, Directions, blocks
 
@@ -21,8 +21,10 @@ from tf_simclrv2.labelling.duplicates import LEAST_SIMILARITY, Directions, block
 _MOST_NUMBERS = 1 << 28
 _LEAST_DIMENSIONS = 32
 _SAMPLE = 20_000
-# Images times clusters, from which on k-means learns from random batches.
-_MANY = 50_000_000
+# Images times clusters: up to which k-means starts several times, since with few clusters one start
+# may leave out a class, and from which on it learns from random batches.
+_FEW, _MANY = 5_000_000, 50_000_000
+_STARTS = 10
 _BATCH = 4096
 # Images that are compared at once with all that were taken.
 _COMPARED = 256
@@ -62,7 +64,7 @@ class Pool:
     """
 
     def __init__(self, values: np.ndarray, labelled: np.ndarray, budget: int, seed: int):
-        self.points = _points(values)
+        self.points = points_of(values)
         self.labelled, self.budget, self.seed = labelled, budget, seed
         self.random = np.random.RandomState(seed)
         self._values, self._directions = values, Directions(values)
@@ -117,8 +119,8 @@ def _pieces(rows: np.ndarray, size: int) -> Tuple[np.ndarray, ...]:
     return tuple(rows[start : start + size] for start in range(0, len(rows), size))
 
 
-def _points(values: np.ndarray) -> np.ndarray:
-    """Standardises features, reduces them if they are too many, and makes their lengths 1."""
+def points_of(values: np.ndarray) -> np.ndarray:
+    """Standardises features, and reduces them if they are too many; float32 [images, dim]."""
     scaler = StandardScaler()
     for _, part in blocks(values):
         scaler.partial_fit(part)
@@ -135,7 +137,7 @@ def _points(values: np.ndarray) -> np.ndarray:
     for start, part in blocks(values):
         scaled = scaler.transform(part)
         scaled = scaled if pca is None else pca.transform(scaled)
-        points[start : start + len(part)] = normalize(scaled)
+        points[start : start + len(part)] = scaled
     return points
 
 
@@ -152,18 +154,15 @@ class _Clusters(NamedTuple):
 
 
 def _clusters(pool: Pool, count: int) -> _Clusters:
-    many = len(pool.points) * count > _MANY
-    means = (
-        MiniBatchKMeans(
-            count,
-            batch_size=_BATCH,
-            init_size=3 * max(_BATCH, count),
-            n_init=1,
-            random_state=pool.seed,
+    size = len(pool.points) * count
+    if size > _MANY:
+        most = 3 * max(_BATCH, count)
+        means = MiniBatchKMeans(
+            count, batch_size=_BATCH, init_size=most, n_init=1, random_state=pool.seed
         )
-        if many
-        else KMeans(count, n_init=1, random_state=pool.seed)
-    )
+    else:
+        starts = _STARTS if size <= _FEW else 1
+        means = KMeans(count, n_init=starts, random_state=pool.seed)
     with warnings.catch_warnings():
         # Of equal images, which make fewer clusters.
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -222,42 +221,46 @@ def _typiclust(pool: Pool) -> None:
     count = min(int(pool.labelled.sum()) + pool.budget, _MOST_CLUSTERS)
 
     def typical(rows: np.ndarray, centre: np.ndarray) -> np.ndarray:
-        # Neighbours are searched for among a sample if a cluster is large; an image is its own first.
-        among = rows if len(rows) <= _SAMPLE else pool.random.choice(rows, _SAMPLE, replace=False)
-        neighbours = min(_NEIGHBOURS + 1, len(among))
-        found = NearestNeighbors(n_neighbors=neighbours, algorithm="brute").fit(pool.points[among])
-        distances = np.concatenate(
-            [found.kneighbors(pool.points[some])[0].mean(axis=1) for some in _pieces(rows, _SAMPLE)]
-        )
-        return rows[np.argsort(distances, kind="stable")]
+        few = rows
+        if len(rows) > _SAMPLE:
+            few = pool.random.choice(rows, _SAMPLE, replace=False)
+        neighbours = min(_NEIGHBOURS, len(few) - 1)
+        if not neighbours:
+            return rows
+        found = NearestNeighbors(n_neighbors=neighbours, algorithm="brute").fit(pool.points[few])
+        distances = found.kneighbors()[0].mean(axis=1)  # Of no image to itself.
+        others = np.setdiff1d(rows, few)
+        return np.concatenate([few[np.argsort(distances, kind="stable")], others])
 
     _take_from_clusters(pool, _clusters(pool, count), typical, small=_SMALL)
 
 
 def _coreset(pool: Pool) -> None:
-    nearest = np.full(len(pool.points), np.inf, np.float32)
+    points = pool.points
+    lengths = np.einsum("ij,ij->i", points, points)
+    nearest = np.full(len(points), np.inf, np.float32)
+
+    def add(row: int) -> None:
+        distances = lengths + lengths[row] - 2 * (points @ points[row])
+        np.minimum(nearest, np.maximum(distances, 0), out=nearest)
+
     for row in np.flatnonzero(pool.labelled):
-        np.minimum(nearest, _squared(pool.points, row), out=nearest)
+        add(row)
+    if not pool.labelled.any():
+        first = pool.take(pool.random.permutation(len(points)))
+        assert first is not None  # Of images, there is one to take.
+        add(first)
+    count = min(_COMPARED, len(points))
     while pool.wanted:
-        if np.isinf(nearest).all():
-            farthest = pool.random.permutation(len(nearest))
-        else:
-            count = min(_COMPARED, len(nearest))
-            farthest = np.argpartition(-nearest, count - 1)[:count]
-            farthest = farthest[np.argsort(-nearest[farthest], kind="stable")]
-            if nearest[farthest[0]] < 0:
-                return
+        farthest = np.argpartition(-nearest, count - 1)[:count]
+        farthest = farthest[np.argsort(-nearest[farthest], kind="stable")]
+        if nearest[farthest[0]] < 0:
+            return
         taken = pool.take(farthest)
         if taken is None:
-            nearest[farthest] = -1
+            nearest[farthest] = -1  # All of them are labelled, taken or near such an image.
         else:
-            np.minimum(nearest, _squared(pool.points, taken), out=nearest)
-
-
-def _squared(points: np.ndarray, row: int) -> np.ndarray:
-    """Squared distances of all points to one; all have length 1, or 0."""
-    lengths = np.einsum("ij,ij->i", points, points)
-    return np.maximum(lengths + lengths[row] - 2 * (points @ points[row]), 0)
+            add(taken)
 
 
 def _random(pool: Pool) -> None:
