@@ -75,6 +75,18 @@ def test_imports_go_one_way():
     assert not upward
 
 
+def test_labelling_works_on_arrays_alone():
+    imported = {
+        other
+        for module, path in MODULES.items()
+        if _room(module) == "labelling"
+        for other in _imported(path)
+    }
+    assert {_room(other) for other in imported} <= {"labelling", "evaluation", "config"}
+    for path in _files("tf_simclrv2/labelling"):
+        assert not re.search(r"\btensorflow\b|keras2", path.read_text(encoding="utf-8"))
+
+
 def _assert_no_circle(edges: Dict[str, Set[str]]) -> None:
     done: Set[str] = set()
 

@@ -1,6 +1,7 @@
 """The order of examples: an endless stream that is a function of the seed."""
 
 import dataclasses
+import os
 from typing import Dict, List, Optional, Sequence
 
 import numpy as np
@@ -137,8 +138,10 @@ def _count(source: Source, split: str, ids: Optional[List[str]] = None) -> int:
 
 def only(examples: tf.data.Dataset, ids: List[str]) -> tf.data.Dataset:
     """Keeps the examples of an index that have one of ``ids``."""
+    # As bytes, since names of files need not be UTF-8.
+    keys = tf.constant([os.fsencode(example_id) for example_id in ids])
     table = tf.lookup.StaticHashTable(
-        tf.lookup.KeyValueTensorInitializer(tf.constant(ids), tf.ones([len(ids)], tf.int64)), 0
+        tf.lookup.KeyValueTensorInitializer(keys, tf.ones([len(ids)], tf.int64)), 0
     )
     return examples.filter(lambda example: table.lookup(example["id"]) > 0)
 

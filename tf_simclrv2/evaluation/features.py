@@ -1,6 +1,6 @@
 """Frozen features of whole splits, and the accuracy of what was fitted to them."""
 
-from typing import Dict, Iterable, List, NamedTuple, Optional, Tuple
+from typing import Dict, Iterable, Iterator, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -49,6 +49,28 @@ def features(
     Raises:
       ValueError: the network has no such layer.
     """
+    values, labels = zip(*feature_batches(network, batches, layer, strategy, jit_compile))
+    return Features(np.concatenate(values), np.concatenate(labels))
+
+
+def feature_batches(
+    network: Network,
+    batches: Iterable[Dict[str, tf.Tensor]],
+    layer: str = REPRESENTATION,
+    strategy: Optional[tf.distribute.Strategy] = None,
+    jit_compile: bool = False,
+) -> Iterator[Features]:
+    """Computes what :func:`features` does, batch by batch, so that memory never holds all.
+
+    Args:
+      network, batches, layer, strategy, jit_compile: see :func:`features`.
+
+    Yields:
+      The features of a batch's images whose weight is not 0.
+
+    Raises:
+      ValueError: the network has no such layer.
+    """
     strategy = strategy or tf.distribute.get_strategy()
 
     def activations(batch: Dict[str, tf.Tensor]) -> Tuple[tf.Tensor, ...]:
@@ -62,13 +84,9 @@ def features(
     def step(batch: Dict[str, tf.Tensor]) -> Tuple[tf.Tensor, ...]:
         return tuple(strategy.gather(part, 0) for part in strategy.run(activations, (batch,)))
 
-    values: List[np.ndarray] = []
-    labels: List[np.ndarray] = []
     for batch in batches:
-        batch_values, batch_labels, weights = (part.numpy() for part in step(batch))
-        values.append(batch_values[weights > 0])
-        labels.append(batch_labels[weights > 0])
-    return Features(np.concatenate(values), np.concatenate(labels))
+        values, labels, weights = (part.numpy() for part in step(batch))
+        yield Features(values[weights > 0], labels[weights > 0])
 
 
 def accuracies(scores: np.ndarray, classes: np.ndarray, labels: np.ndarray) -> Dict[str, float]:

@@ -118,7 +118,7 @@ class Network(keras.Model):
         hiddens = self.projection_head(representation, training=training)
         endpoints = {"proj_head_input": hiddens[0]}
         for index, hidden in enumerate(hiddens[1:], start=1):
-            endpoints[f"proj_layer_{index}"] = hidden
+            endpoints[self.hidden(index)] = hidden
         endpoints["proj_head_output"] = hiddens[-1]
         if self.supervised_head is not None:
             features = hiddens[self.selected_layer]
@@ -146,6 +146,27 @@ class Network(keras.Model):
         if self.supervised_head is not None:
             outputs["logits"] = endpoints["logits_sup"]
         return outputs
+
+    @property
+    def num_projections(self) -> int:
+        """Layers of the projection head that the network has."""
+        return len(self.projection_head.projections)
+
+    @property
+    def classifier_input(self) -> str:
+        """The endpoint that the classifier reads."""
+        return self.hidden(self.selected_layer)
+
+    @staticmethod
+    def hidden(layer: int) -> str:
+        """The endpoint of an output of the projection head: 0 is its input, k its k-th layer."""
+        return f"proj_layer_{layer}" if layer else "proj_head_input"
+
+    def hidden_dim(self, layer: int) -> int:
+        """Numbers per image of :meth:`hidden`."""
+        if layer == 0:
+            return self.encoder.representation_dim
+        return self.projection_head.projections[layer - 1].dense.units
 
     @property
     def num_classifier_parameters(self) -> int:

@@ -63,6 +63,21 @@ class Checkpoint:
             raise refuse(flag, path, "holds no checkpoint; the run must have saved at least one")
         return cls(run, checkpoint, saved_step(checkpoint))
 
+    def declare_network(self) -> Network:
+        """The run's network without variables yet.
+
+        Raises:
+          ConfigError: its weights don't fit into memory.
+        """
+        config, names = self.run.config, self.run.class_names
+        head = getattr(config, "projection_head", ProjectionHeadConfig("none"))
+        check_weights(config.network, head)
+        step = STEPS[self.run.step_of_method]
+        # Runs record it resolved; a config.json written by hand may leave it out.
+        size = config.data.resolved_image_size
+        config = dataclasses.replace(config, network=config.network.resolved(size))
+        return step.declare_network(config, None if names is None else len(names))
+
     def restore_network(self, use_ema_weights: bool = False) -> Network:
         """Rebuilds the run's network with the checkpoint's weights.
 
@@ -72,14 +87,7 @@ class Checkpoint:
         Raises:
           ConfigError: the checkpoint doesn't fit the network, or the network the memory.
         """
-        config, names = self.run.config, self.run.class_names
-        head = getattr(config, "projection_head", ProjectionHeadConfig("none"))
-        check_weights(config.network, head)
-        step = STEPS[self.run.step_of_method]
-        # Runs record it resolved; a config.json written by hand may leave it out.
-        size = config.data.resolved_image_size
-        config = dataclasses.replace(config, network=config.network.resolved(size))
-        network = step.declare_network(config, None if names is None else len(names))
+        network, size = self.declare_network(), self.run.config.data.resolved_image_size
         # Variables that don't exist yet take their values one by one when they are created; those
         # that do would take theirs from a second copy of all of them in memory.
         self._restore(network, use_ema_weights, create=lambda: network.build_for(size))

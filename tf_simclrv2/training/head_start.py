@@ -57,8 +57,7 @@ def start_from_ridge(
     """
     chosen = source if labelled is None else Chosen(source, list(labelled))
     images = evaluation_batches(chosen, dataclasses.replace(data, eval_steps=0), data.train_split)
-    layer = f"proj_layer_{network.selected_layer}" if network.selected_layer else "proj_head_input"
-    solution = ridge.solve(features(network, images, layer))
+    solution = ridge.solve(features(network, images, network.classifier_input))
     assert network.supervised_head is not None  # Fine-tuning has one.
     dense = network.supervised_head.dense
     kernel, bias = np.zeros(dense.kernel.shape), np.full(dense.bias.shape, -1.0)

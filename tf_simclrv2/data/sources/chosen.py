@@ -1,6 +1,6 @@
 """Some examples of another source, such as the labelled ones."""
 
-from typing import List
+from typing import List, Optional
 
 from tf_simclrv2.data.decoding import Decoder
 from tf_simclrv2.data.sources.source import Source
@@ -13,11 +13,12 @@ class Chosen(Source):
 
     Args:
       source: whose they are.
-      ids: of the examples.
+      ids: of the examples; None is all.
+      labelled: False leaves the labels out of account, as some may have none.
     """
 
-    def __init__(self, source: Source, ids: List[str]):
-        self.name, self.class_names = source.name, source.class_names
+    def __init__(self, source: Source, ids: Optional[List[str]] = None, labelled: bool = True):
+        self.name, self.class_names = source.name, source.class_names if labelled else None
         self._source, self._ids = source, ids
 
     @property
@@ -25,10 +26,11 @@ class Chosen(Source):
         return self._source.splits
 
     def num_examples(self, split: str) -> int:
-        return len(self._ids)
+        return self._source.num_examples(split) if self._ids is None else len(self._ids)
 
     def decoder(self, split: str) -> Decoder:
         return self._source.decoder(split)
 
     def index(self, split: str) -> tf.data.Dataset:
-        return only(self._source.index(split), self._ids)
+        examples = self._source.index(split)
+        return examples if self._ids is None else only(examples, self._ids)

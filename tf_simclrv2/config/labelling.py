@@ -1,0 +1,68 @@
+"""The settings of what works on a run's frozen features: which run, which layer, which images."""
+
+import dataclasses
+from typing import Any, Dict, Optional
+
+from tf_simclrv2.config.data import DataConfig
+from tf_simclrv2.config.settings import Section, required, setting, setting_of
+
+_OF_RUN = "by default the run's."
+
+
+@dataclasses.dataclass(frozen=True)
+class FrozenSection(Section):
+    """Which run, frozen, and which images."""
+
+    model_dir: str = required(
+        "Directory of the run whose features to use, or one checkpoint in it.",
+        "the directory of a run must be given",
+        is_path=True,
+    )
+    use_ema_weights: bool = setting(
+        False, "Take the memory network of a pretraining run with --use_memory."
+    )
+    layer: Optional[int] = setting(
+        None,
+        "Output of the projection head to use: 0 is the head's input, 1 its first layer, -1 its "
+        "last; by default 1 where the run has more than one layer, else 0, and of a fine-tuned or "
+        "distilled run the one that its classifier reads.",
+        within="[-1, inf)",
+    )
+    dataset: Optional[str] = setting_of(
+        DataConfig, "dataset", default=None, help=f"Data set; {_OF_RUN}"
+    )
+    data_dir: Optional[str] = setting_of(DataConfig, "data_dir")
+    train_split: Optional[str] = setting_of(
+        DataConfig, "train_split", default=None, help=f"Split whose labels are used; {_OF_RUN}"
+    )
+    eval_split: Optional[str] = setting_of(DataConfig, "eval_split")
+    class_level: Optional[int] = setting_of(DataConfig, "class_level")
+    holdout_fraction: Optional[float] = setting_of(
+        DataConfig,
+        "holdout_fraction",
+        default=None,
+        help=f"Fraction of each class that is held out as validation; {_OF_RUN}",
+    )
+    eval_batch_size: Optional[int] = setting_of(
+        DataConfig, "eval_batch_size", default=None, help=f"Images at a time; {_OF_RUN}"
+    )
+    feature_type: str = setting(
+        "float32",
+        "Number format in which features are kept; float16 takes half the space.",
+        choices=("float32", "float16"),
+    )
+
+    def applied_to(self, data: DataConfig) -> DataConfig:
+        """Returns which images to use.
+
+        Args:
+          data: the run's data, from which this takes what no flag asks for; directory, splits and
+            classes only as long as no flag names another data set.
+        """
+        fields = dataclasses.fields(DataConfig)
+        values: Dict[str, Any] = {"eval_steps": 0}
+        if not data.is_also(self.dataset, self.data_dir):
+            values.update({f.name: f.default for f in fields if f.metadata["of_dataset"]})
+        given = {field.name: getattr(self, field.name, None) for field in fields}
+        values.update({name: value for name, value in given.items() if value is not None})
+        return dataclasses.replace(data, **values)
