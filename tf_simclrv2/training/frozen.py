@@ -139,7 +139,7 @@ class Frozen:
         """
         split, source = self.data.train_split, self.source
         if source.num_classes is None:
-            raise refuse("dataset", source.name, "has no labels; give a table with --labels")
+            raise source.without_labels("this command")
         chosen = labelled_ids(source, split, choice)
         found = self.features(split)
         rows = np.flatnonzero(found.labels >= 0)
