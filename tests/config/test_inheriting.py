@@ -25,6 +25,8 @@ DATA = config.DataConfig(
     eval_split="look",
     image_size=48,
     class_level=1,
+    labels="labels.csv",
+    classes="classes.txt",
     holdout_fraction=0.2,
     holdout_seed=5,
     max_bad_images=0.5,
@@ -74,6 +76,8 @@ OF_DATASET = {
     "train_split": "learn",
     "eval_split": "look",
     "class_level": 1,
+    "labels": "labels.csv",
+    "classes": "classes.txt",
     "holdout_fraction": 0.2,
     "holdout_seed": 5,
 }
@@ -148,8 +152,22 @@ def test_the_same_data_set_is_the_same_by_any_spelling(data_dir):
 def test_what_is_left_of_another_data_set_is_named():
     assert not_inherited({"data_dir": "elsewhere", "holdout_seed": 1}, PRETRAINED) == (
         "the data are not folder in images, so settings of those are not taken over: "
-        "train_split=learn, holdout_fraction=0.2"
+        "train_split=learn, labels=labels.csv, holdout_fraction=0.2"
     )
+
+
+def test_another_table_of_labels_has_other_splits():
+    left = {"train_split", "eval_split"}
+    rest = {name: value for name, value in INHERITED.items() if name not in left}
+    given = {"labels": "others.csv"}
+    assert inherit_pretrained(given, PRETRAINED, "run") == {**rest, **given}
+    given = {"labels": os.path.abspath("labels.csv")}
+    assert inherit_pretrained(given, PRETRAINED, "run") == {**INHERITED, **given}
+    # A part of a split of TensorFlow Datasets holds others back, with any table.
+    data = dataclasses.replace(DATA, dataset="digits", labels=None, classes=None)
+    base = dataclasses.replace(PRETRAINED, data=data)
+    values = inherit_taught({"labels": "others.csv"}, base)
+    assert values["train_split"] == "learn" and "eval_split" not in values
 
 
 def test_a_run_continues_as_it_began():
@@ -222,18 +240,37 @@ def test_a_new_field_that_inherits_is_inherited():
     assert "palette" not in inherited({}, PRETRAINED, _Step)
 
 
+NO_TABLE = {"labels": None, "classes": None}
+
+
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
         ({}, {}),
         ({"eval_split": "test"}, {"eval_split": "test"}),
-        ({"data_dir": "other"}, {"data_dir": "other", "eval_split": None}),
+        ({"data_dir": "other"}, {"data_dir": "other", "eval_split": None, **NO_TABLE}),
         ({"data_dir": "./images"}, {"data_dir": "./images"}),
         ({"dataset": "folder"}, {}),
-        ({"dataset": "digits"}, {"dataset": "digits", "eval_split": None, "data_dir": None}),
+        (
+            {"dataset": "digits"},
+            {"dataset": "digits", "eval_split": None, "data_dir": None, **NO_TABLE},
+        ),
         (
             {"dataset": "digits", "eval_split": "t"},
-            {"dataset": "digits", "eval_split": "t", "data_dir": None},
+            {"dataset": "digits", "eval_split": "t", "data_dir": None, **NO_TABLE},
+        ),
+        ({"labels": "./labels.csv"}, {"labels": "./labels.csv"}),
+        ({"labels": "others.csv"}, {"labels": "others.csv", "eval_split": None}),
+        ({"labels": ""}, {"labels": "", "classes": None, "eval_split": None}),
+        (
+            {"data_dir": "other", "labels": "labels.csv"},
+            {
+                "data_dir": "other",
+                "labels": "labels.csv",
+                "classes": None,
+                "eval_split": None,
+                "train_split": "train",
+            },
         ),
     ],
 )
@@ -252,6 +289,6 @@ def test_files_of_a_run_keep_the_order_of_their_fields():
     ]  # fmt: skip
     assert list(dataclasses.asdict(DATA)) == [
         "dataset", "data_dir", "train_split", "eval_split", "image_size", "class_level",
-        "holdout_fraction", "holdout_seed", "max_bad_images", "strict_images", "max_image_pixels",
-        "cache_dataset", "cache_path", "eval_batch_size", "eval_steps",
+        "labels", "classes", "holdout_fraction", "holdout_seed", "max_bad_images", "strict_images",
+        "max_image_pixels", "cache_dataset", "cache_path", "eval_batch_size", "eval_steps",
     ]  # fmt: skip

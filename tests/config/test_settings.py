@@ -241,12 +241,12 @@ def test_evaluation_repeats_nothing_of_the_data():
         {field.name: field for field in dataclasses.fields(section)}
         for section in (config.EvaluationConfig, config.DataConfig)
     )
-    shared = ["dataset", "data_dir", "eval_split", "eval_batch_size", "eval_steps"]
+    shared = ["dataset", "data_dir", "labels", "eval_split", "eval_batch_size", "eval_steps"]
     assert list(ours) == ["model_dir", *shared]
     for name in shared:
         assert ours[name].metadata["must"] == theirs[name].metadata["must"]
         assert ours[name].metadata["within"] == theirs[name].metadata["within"]
-        if name != "dataset":
+        if name not in ("dataset", "labels"):
             assert ours[name].default == theirs[name].default
             assert ours[name].metadata["help"] == theirs[name].metadata["help"]
     assert ours["dataset"].default is None

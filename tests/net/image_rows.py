@@ -69,6 +69,8 @@ _DATA = [
 ]  # fmt: skip
 
 _UNLABELLED = [
+    # Nothing is held out of four labelled images of a class.
+    Row("labels", "{table}", looks.steps, becomes(15, 16), IMAGES, _AS_COUNTED),
     Row("unlabeled_data_dir", "{more}", looks.steps, becomes(15, 100 * 4 // 20 + 1), IMAGES,
         _AS_COUNTED, group="more"),
     Row("unlabeled_data_dir", "{more}", images.in_folder("{more}"), becomes(0, 30), IMAGES,
@@ -79,6 +81,7 @@ _LABELS_ROWS = [
     Row("labels_per_class", 3, images.how_many_labelled, becomes(70, 30), IMAGES, _AS_COUNTED),
     Row("label_fraction", 0.5, images.how_many_labelled, becomes(70, 35), IMAGES),
     Row("label_seed", 1, images.labelled, changes, _LABELS),
+    Row("labels", "{table}", images.how_many_labelled, becomes(70, 40), IMAGES),
     Row("label_subset_file", "{subset}", images.how_many_labelled, becomes(70, 20), IMAGES),
 ]
 
@@ -146,11 +149,19 @@ _AUGMENTATION = [
         f"{_WARPED} --translate_max=0.5"),
 ]  # fmt: skip
 
+_CLASSES = [
+    Row("classes", "{classes}", looks.num_classes, becomes(10, 12), f"{IMAGES} --labels={{table}}"),
+]
+# A student has the classes of its teacher.
+_CLASSES_OF_TEACHER = [
+    Row("classes", "{classes}", looks.refused, becomes(None, "teacher"),
+        f"{IMAGES} --labels={{table}}"),
+]  # fmt: skip
 _SHARED = [*_DATA, *_AUGMENTATION]
 _ONE_BY_ONE = [*_distortions(IMAGES), *_distortions(_ON_DEVICE)]
 _AT_ONCE = [*_same_distortions(IMAGES), *_same_distortions(_ON_DEVICE)]
 ROWS: Rows = {
-    "pretrain": [*_SHARED, *_AT_ONCE, *_UNLABELLED],
-    "finetune": [*_SHARED, *_ONE_BY_ONE, *_LABELS_ROWS],
-    "distill": [*_SHARED, *_AT_ONCE, *_UNLABELLED, *_LABELS_ROWS],
+    "pretrain": [*_SHARED, *_CLASSES, *_AT_ONCE, *_UNLABELLED],
+    "finetune": [*_SHARED, *_CLASSES, *_ONE_BY_ONE, *_LABELS_ROWS],
+    "distill": [*_SHARED, *_CLASSES_OF_TEACHER, *_AT_ONCE, *_UNLABELLED, *_LABELS_ROWS],
 }

@@ -163,6 +163,11 @@ def classifies(held: Held) -> bool:
     return held.network.supervised_head is not None
 
 
+def num_classes(held: Held) -> int:
+    """How many classes the classifier tells apart."""
+    return held.network.supervised_head.dense.units
+
+
 def read_by_classifier(held: Held) -> List[int]:
     """Which of the head's outputs give the logits: 0 its input, 1 its first layer."""
     images = next(value for value in held.fed.values() if value.ndim == 4)

@@ -65,6 +65,29 @@ def more() -> str:
     return folder
 
 
+LABELLED = 4
+
+
+@functools.lru_cache(None)
+def table() -> str:
+    """A table with labels of half of the images of :func:`colours`, those of their directories."""
+    path = os.path.join(_ROOT.name, "labels.csv")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("image,label\n")
+        for index in range(CLASSES):
+            file.writelines(f"{index}/{number}.png,{index}\n" for number in range(LABELLED))
+    return path
+
+
+@functools.lru_cache(None)
+def classes() -> str:
+    """A list of the classes of :func:`table` and of two more."""
+    path = os.path.join(_ROOT.name, "classes.txt")
+    with open(path, "w", encoding="utf-8") as file:
+        file.writelines(f"{index}\n" for index in range(CLASSES + 2))
+    return path
+
+
 def three() -> str:
     """The paths of three images, separated by commas."""
     return ",".join(_files(more())[:3])

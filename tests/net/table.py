@@ -218,7 +218,8 @@ PLACES: Dict[str, Callable[[], str]] = {
         place.__name__: place
         for place in (
             pictures.colours, pictures.others, pictures.letters,
-            pictures.more, pictures.three, pictures.damaged, pictures.same,
+            pictures.table, pictures.classes, pictures.more, pictures.three,
+            pictures.damaged, pictures.same,
             pretrained, fine_tuned, other_teacher, small_teacher,
             other_small_teacher, with_memory, subset,
         )

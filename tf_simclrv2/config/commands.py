@@ -105,6 +105,7 @@ class FinetuneConfig(Config):
 
     def __post_init__(self) -> None:
         self.report.check_evaluated(self.run.mode)
+        self.labels.check_table(self.data.labels)
         self.network.resolved(self.data.resolved_image_size)
         self.projection_head.layer_of(self.fine_tuning.ft_proj_selector)
 
@@ -126,6 +127,7 @@ class DistillConfig(Config):
 
     def __post_init__(self) -> None:
         self.report.check_evaluated(self.run.mode)
+        self.labels.check_table(self.data.labels)
         self.network.resolved(self.data.resolved_image_size)
 
 

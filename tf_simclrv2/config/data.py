@@ -4,7 +4,7 @@ import dataclasses
 import os
 from typing import Optional
 
-from tf_simclrv2.config.settings import Must, Section, required, setting, setting_of
+from tf_simclrv2.config.settings import Must, Section, refuse, required, setting, setting_of
 
 # From here on Pillow suspects an attack; decoded they take half a gigabyte.
 MAX_IMAGE_PIXELS = 178_956_970
@@ -55,13 +55,29 @@ class DataConfig(Section):
     class_level: Optional[int] = setting(
         None,
         "Level of the folder's directories that names the class: 1 for class/patient/file, 2 for "
-        "split/class/patient/file; by default the directory that the file is in.",
-        choices=(1, 2),
+        "split/class/patient/file, 0 for images at any depth without labels; by default the "
+        "directory that the file is in. With LABELS directories name no classes.",
+        choices=(0, 1, 2),
         of_dataset=True,
+    )
+    labels: Optional[str] = setting(
+        None,
+        "Table with the columns image and label, and perhaps split, as CSV or Parquet; all images "
+        "that it gives no label have none.",
+        of_dataset=True,
+        is_path=True,
+    )
+    classes: Optional[str] = setting(
+        None,
+        "Text file with a class on each line, in their order; by default the classes are those of "
+        "LABELS, sorted.",
+        of_dataset=True,
+        is_path=True,
     )
     holdout_fraction: float = setting(
         0.1,
-        "Fraction of each class of a folder class/file that is held out as validation.",
+        "Fraction of each class of a folder class/file, or of LABELS without a column split, that "
+        "is held out as validation.",
         within="[0, 1)",
         of_dataset=True,
     )
@@ -97,6 +113,10 @@ class DataConfig(Section):
         0, "Batches to evaluate; 0 is the whole split.", within="[0, inf)", may_change=True
     )
 
+    def _check_combinations(self) -> None:
+        if self.classes and not self.labels:
+            raise refuse("classes", self.classes, "needs --labels, the table of their images")
+
     @property
     def resolved_image_size(self) -> int:
         """The image size in pixels: the one given, or what suits the data set."""
@@ -117,13 +137,21 @@ class DataConfig(Section):
         same_name = dataset in (None, self.dataset)
         return same_name and (data_dir is None or place(data_dir) == place(self.data_dir))
 
-    def is_same(self, other: "DataConfig") -> bool:
+    def has_labels_of(self, labels: Optional[str]) -> bool:
+        """Whether a flag names the same table of labels; None stands for this one's."""
+        return labels is None or place(labels or None) == place(self.labels or None)
+
+    def has_images_of(self, other: "DataConfig") -> bool:
         """Whether another config names the same data set: the same name in the same directory."""
         return (self.dataset, place(self.data_dir)) == (other.dataset, place(other.data_dir))
 
+    def is_same(self, other: "DataConfig") -> bool:
+        """Whether another config names the same data set with labels of the same table."""
+        return self.has_images_of(other) and self.has_labels_of(other.labels or "")
+
 
 def place(directory: Optional[str]) -> Optional[str]:
-    """The one spelling of a directory that all its spellings share; None stays None."""
+    """The one spelling of a path that all its spellings share; None stays None."""
     if directory is None or "://" in directory:
         return directory
     return os.path.realpath(os.path.expanduser(directory))
@@ -153,6 +181,12 @@ class EvaluationConfig(Section):
         DataConfig, "dataset", default=None, help="Data set; by default the run's."
     )
     data_dir: Optional[str] = setting_of(DataConfig, "data_dir")
+    labels: Optional[str] = setting_of(
+        DataConfig,
+        "labels",
+        help="Table of the labels to evaluate on, with the columns image and label, and perhaps "
+        "split; by default the run's.",
+    )
     eval_split: Optional[str] = setting_of(DataConfig, "eval_split")
     eval_batch_size: int = setting_of(DataConfig, "eval_batch_size")
     eval_steps: int = setting_of(DataConfig, "eval_steps")
@@ -161,17 +195,25 @@ class EvaluationConfig(Section):
         """Returns what to evaluate a run on.
 
         Args:
-          data: the run's data, from which this takes what no flag asks for; the split only as long
-            as the data set is the run's, and the directory as long as its name is.
+          data: the run's data, from which this takes what no flag asks for; the splits and the
+            table only as long as the data set is the run's, and the directory as long as its name
+            is.
         """
         dataset = self.dataset or data.dataset
         same = data.is_also(self.dataset, self.data_dir)
         kept_dir = data.data_dir if dataset == data.dataset else None
+        kept_labels = data.labels if same else None
+        labels = kept_labels if self.labels is None else self.labels
+        same_labels = same and data.has_labels_of(labels or "")
         return dataclasses.replace(
             data,
             dataset=dataset,
             data_dir=kept_dir if self.data_dir is None else self.data_dir,
-            eval_split=self.eval_split or (data.eval_split if same else None),
+            # Which split another table is about, the run doesn't know.
+            train_split=DataConfig.train_split if labels and not same else data.train_split,
+            labels=labels,
+            classes=data.classes if labels and same else None,
+            eval_split=self.eval_split or (data.eval_split if same_labels else None),
             eval_batch_size=self.eval_batch_size,
             eval_steps=self.eval_steps,
         )

@@ -32,6 +32,24 @@ def same_data(values: Mapping[str, object], base: TrainingConfig) -> bool:
     return base.data.is_also(dataset, data_dir)
 
 
+def _fits_table(name: str, values: Mapping[str, object], base: TrainingConfig) -> bool:
+    """Whether a setting of the data still fits if flags name another table of labels.
+
+    Splits to evaluate on are a table's own, and so are all splits of a folder.
+    """
+    if base.data.has_labels_of(cast(Optional[str], values.get("labels"))):
+        return True
+    return name not in ("eval_split", "train_split" if base.data.dataset == "folder" else "")
+
+
+def _fits(
+    name: str, values: Mapping[str, object], base: TrainingConfig, metadata: Mapping[str, object]
+) -> bool:
+    """Whether a setting of an earlier run fits the data that flags name."""
+    same = same_data(values, base) and _fits_table(name, values, base)
+    return same or not metadata["of_dataset"]
+
+
 def inherited(
     values: Mapping[str, object],
     base: TrainingConfig,
@@ -49,19 +67,20 @@ def inherited(
 
     Returns:
       The flags with the inherited ones. If the flags name another data set than the earlier run's,
-      by name or by directory, directories and splits of that are not among them.
+      by name or by directory, directories, splits and labels of that are not among them; splits
+      aren't either if they name another table of labels.
     """
     taken = {
         name: value
         for name, value, metadata in _inherited_fields(base, config_class)
-        if same_data(values, base) or not metadata["of_dataset"]
+        if _fits(name, values, base, metadata)
     }
     if own is not None:
         taken.update(
             {
                 name: value
                 for name, value, metadata in _inherited_fields(own, config_class)
-                if (same_data(values, own) or not metadata["of_dataset"])
+                if _fits(name, values, own, metadata)
                 and not (metadata["architecture"] or metadata["may_change"] or name == "dataset")
             }
         )
@@ -77,7 +96,7 @@ def not_inherited(values: Mapping[str, object], base: TrainingConfig) -> str:
     """
     if same_data(values, base):
         return ""
-    names = ("train_split", "holdout_fraction", "holdout_seed")
+    names = ("train_split", "labels", "holdout_fraction", "holdout_seed")
     left = [
         f"{name}={getattr(base.data, name)}"
         for name in names

@@ -139,6 +139,22 @@ class LabelsConfig(Section):
                 "can't be combined with --label_fraction or --labels_per_class",
             )
 
+    def check_table(self, labels: Optional[str]) -> None:
+        """Refuses a list of labelled examples beside a table of labels, which is one itself.
+
+        Args:
+          labels: the table, if there is one.
+
+        Raises:
+          ConfigError: both are given.
+        """
+        if labels and self.label_subset_file:
+            raise refuse(
+                "label_subset_file",
+                self.label_subset_file,
+                f"can't be combined with --labels={labels}, which says which images are labelled",
+            )
+
     @property
     def is_everything(self) -> bool:
         """Whether all labels of the split are used."""

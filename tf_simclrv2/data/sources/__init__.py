@@ -7,6 +7,7 @@ from tf_simclrv2.config import DataConfig, refuse
 from tf_simclrv2.data.sources.digits import DigitsSource
 from tf_simclrv2.data.sources.folder import FolderSource
 from tf_simclrv2.data.sources.source import SHUFFLE_BUFFER, UNLABELLED, Source
+from tf_simclrv2.data.sources.table import TableSource
 from tf_simclrv2.data.sources.tfds import TfdsSource, UnknownDataset
 from tf_simclrv2.data.sources.tiles import TilesSource
 
@@ -18,16 +19,26 @@ SOURCES: Dict[str, Callable[[DataConfig], Source]] = {
 }
 
 
-def open_source(data: DataConfig, prepare: bool = True) -> Source:
+def open_source(
+    data: DataConfig, prepare: bool = True, known: Optional[List[str]] = None
+) -> Source:
     """Opens the data set that a config names.
 
     Args:
-      data: name and place of the data set.
+      data: name and place of the data set, and of the table of its labels, if there is one.
       prepare: whether to download and prepare its images; the classes are known without.
+      known: the classes of a run, of which a table may have only some.
 
     Raises:
-      ConfigError: there is no such data set, or it can't be used.
+      ConfigError: there is no such data set or table, or it can't be used.
     """
+    if data.labels:
+        return _open_table(data, known)
+    return _open_plain(data, prepare)
+
+
+def _open_plain(data: DataConfig, prepare: bool = True) -> Source:
+    """Opens a data set with its own labels."""
     try:
         source = SOURCES.get(data.dataset, TfdsSource)(data)
     except UnknownDataset as error:
@@ -44,18 +55,32 @@ def open_source(data: DataConfig, prepare: bool = True) -> Source:
     return source
 
 
+def _open_table(
+    data: DataConfig, known: Optional[List[str]] = None, whole: bool = False
+) -> TableSource:
+    """Opens a data set with the labels of a table; of a folder all images, at any depth."""
+    is_folder = SOURCES.get(data.dataset) is FolderSource
+    base = _open_plain(dataclasses.replace(data, class_level=0) if is_folder else data)
+    pool = "train" if is_folder else data.train_split
+    if not is_folder:
+        base.check_split(pool, "train_split")
+    return TableSource(base, data, pool, known, whole)
+
+
 def open_other(data: DataConfig, class_names: Optional[List[str]]) -> Source:
     """Opens another data set than a run's, to evaluate the run on it.
 
     Args:
-      data: name and place of the data set. A folder ``class/file`` is evaluated whole: nothing of
-        it is held out.
+      data: name and place of the data set. A folder ``class/file``, or a table without a column
+        ``split``, is evaluated whole: nothing of it is held out.
       class_names: the classes that the run knows, of which a folder may have only some; None if
         they have no names.
 
     Raises:
       ConfigError: there is no such data set, or it can't be used.
     """
+    if data.labels:
+        return _open_table(data, class_names, whole=True)
     if SOURCES.get(data.dataset) is FolderSource:
         return FolderSource(data, classes=class_names)
     return open_source(data)
@@ -81,6 +106,7 @@ __all__ = [
     "DigitsSource",
     "FolderSource",
     "Source",
+    "TableSource",
     "TfdsSource",
     "TilesSource",
     "open_other",

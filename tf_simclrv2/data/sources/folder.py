@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import os
-from typing import Callable, Dict, List, Optional, Set, Tuple
+from typing import Callable, Collection, Dict, List, Optional, Set
 
 import numpy as np
 
@@ -80,7 +80,7 @@ class FolderSource(Source):
         listing = list_images(self._root)
         listing.warn_of_left_out()
         self._unreadable = listing.unreadable
-        if labelled:
+        if labelled and data.class_level != 0:
             self._files = self._split(listing.files, listing.empty)
         elif listing.files:
             self._files = {"train": listing.files}
@@ -94,10 +94,12 @@ class FolderSource(Source):
           files: the images.
           empty: directories without any.
         """
-        apart, files = _divided(files, lambda file: _top(file).lower() in _UNLABELLED_NAMES)
-        if apart and not files:
-            return _grouped(apart, _top)
-        return {**self._split_others(files, empty), **_grouped(apart, _top)}
+        tops = _grouped(files, _top)
+        apart = {top: own for top, own in tops.items() if top.lower() in _UNLABELLED_NAMES}
+        if apart and len(apart) == len(tops):
+            return apart
+        others = [file for file in files if _top(file) not in apart]
+        return {**self._split_others(others, empty), **apart}
 
     def _split_others(self, files: List[str], empty: List[str]) -> Dict[str, List[str]]:
         """Does the same for the files outside of directories named ``unlabelled``."""
@@ -111,7 +113,7 @@ class FolderSource(Source):
                 f"must hold images ({', '.join(IMAGE_SUFFIXES)}) in one of the layouts "
                 "split/class/file (train/cat/1.jpg), class/file (cat/1.jpg) and, without labels, "
                 f"file (1.jpg) or split/file (train/1.jpg), but {_what_is_there(files, depths)}; "
-                "--class_level=1 takes class/any/file, and --class_level=2 split/class/any/file"
+                "--class_level=1 takes class/any/file, 2 split/class/any/file, 0 any, as --labels"
             )
         depth = level or max(depths)
         if depth == 0:
@@ -271,9 +273,13 @@ class FolderSource(Source):
             len(corrupt), count, printable(self._root), split,
         )  # fmt: skip
 
-    def fingerprint(self, split: str) -> str:
+    def listed(self, split: str) -> Dict[str, str]:
+        return {file: os.path.basename(file) for file in self._files[split]}
+
+    def fingerprint(self, split: str, ids: Optional[Collection[str]] = None) -> str:
         # Without times, so that a copy of a folder is the same.
-        sizes = ((f, os.path.getsize(os.path.join(self._root, f))) for f in self._files[split])
+        files = self._files[split] if ids is None else ids
+        sizes = ((f, os.path.getsize(os.path.join(self._root, f))) for f in files)
         return digest(f"{file}\0{size}" for file, size in sizes)
 
     @property
@@ -328,10 +334,6 @@ def _top(file: str) -> str:
 def _unit_of(file: str) -> str:
     """What is held out together of a class: a file, or all files of a directory in the class."""
     return os.sep.join(file.split(os.sep)[:2])
-
-
-def _divided(files: List[str], apart: Callable[[str], bool]) -> Tuple[List[str], List[str]]:
-    return [file for file in files if apart(file)], [file for file in files if not apart(file)]
 
 
 def _grouped(files: List[str], key: Callable[[str], str]) -> Dict[str, List[str]]:

@@ -2,7 +2,8 @@
 
 import abc
 import hashlib
-from typing import Iterable, List, Optional
+import os
+from typing import Collection, Dict, Iterable, List, Optional
 
 from tf_simclrv2.config import ConfigError, DataConfig, refuse
 from tf_simclrv2.config.user_files import printable
@@ -35,6 +36,7 @@ class Source(abc.ABC):
       shuffle_buffer: undecoded examples that may be held for shuffling; None is all of them.
       directory: where its files are; None if there are none.
       evaluation_advice: what to do if there is no split to evaluate on.
+      must_hold_out: whether training is refused if there is no split to evaluate on.
     """
 
     name: str
@@ -45,6 +47,8 @@ class Source(abc.ABC):
         "name one with --eval_split, such as --eval_split=train[90%:] next to "
         "--train_split=train[:90%]"
     )
+
+    must_hold_out = True
 
     def prepare(self) -> None:  # noqa: B027  most sources have nothing to prepare
         """Makes the images ready to read, for example by downloading them.
@@ -89,6 +93,30 @@ class Source(abc.ABC):
           and either ``image``, the encoded image, or ``path``, its file; and of ``label``, int64
           scalar (-1 for a data set without labels).
         """
+
+    def listed(self, split: str) -> Dict[str, str]:
+        """File names of a split's examples by id, of a folder also those of corrupt files.
+
+        This reads the whole split. Subclasses know a faster way.
+        """
+        named = self.index(split).map(lambda example: (example["id"], example["file_name"]))
+        pairs = named.as_numpy_iterator()
+        return {os.fsdecode(example_id): os.fsdecode(name) for example_id, name in pairs}
+
+    def labelled(self, split: str) -> Optional[Dict[str, int]]:
+        """Classes of a split's labelled examples by id, where others of it may have none.
+
+        None where no table says which are labelled: all of the split are then, or none.
+        """
+        return None
+
+    def without_labels(self, what: str) -> ConfigError:
+        """The error for a use that needs labels, of a data set that has none.
+
+        Args:
+          what: what needs them.
+        """
+        return refuse("dataset", self.name, f"has no labels, which {what} needs")
 
     def decoder(self, split: str) -> Decoder:
         """What decodes a split's images; a subclass that knows their kinds saves operations."""
@@ -144,13 +172,26 @@ class Source(abc.ABC):
                  if each.lower() == name]  # fmt: skip
         return found[0] if found else None
 
-    def fingerprint(self, split: str) -> str:
+    def fingerprint(self, split: str, ids: Optional[Collection[str]] = None) -> str:
         """A short text that is another one if a split holds other examples, as far as is known.
+
+        Args:
+          split: the split.
+          ids: those of its examples that it is about; None is all of them.
 
         Raises:
           KeyError: there is no such split.
         """
-        return digest([self.name, split, str(self.num_examples(split))])
+        return digest([self.name, split, str(self.num_examples(split)), *(ids or ())])
+
+    def holds_out_nothing(self, requested: Optional[str]) -> bool:
+        """Whether a training goes without evaluation, as nobody asked for it and nothing is for it.
+
+        Args:
+          requested: the split that was asked for.
+        """
+        usual = self.usual_evaluation_split
+        return not self.must_hold_out and requested is None and usual is None
 
     def evaluation_split(self, requested: Optional[str]) -> str:
         """The split to evaluate on: the one requested, else validation (or val), else test.

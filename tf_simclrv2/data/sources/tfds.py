@@ -6,7 +6,7 @@ TensorFlow Datasets is imported when one of its data sets is opened: other sourc
 import hashlib
 import logging
 import os
-from typing import Any, List
+from typing import Any, Collection, List, Optional
 
 import numpy as np
 
@@ -173,9 +173,9 @@ class TfdsSource(Source):
                 digest.update(os.fsencode(f"{path} {status.st_size} {status.st_mtime_ns} "))
         return digest.hexdigest()
 
-    def fingerprint(self, split: str) -> str:
+    def fingerprint(self, split: str, ids: Optional[Collection[str]] = None) -> str:
         info = self._builder.info
-        return digest([info.full_name, split, str(self.num_examples(split))])
+        return digest([info.full_name, split, str(self.num_examples(split)), *(ids or ())])
 
     def index(self, split: str) -> tf.data.Dataset:
         import tensorflow_datasets as tfds
