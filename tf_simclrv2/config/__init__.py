@@ -17,6 +17,7 @@ from tf_simclrv2.config.commands import (
     PredictConfig,
     PretrainConfig,
     RecipesConfig,
+    SelectConfig,
     TrainingConfig,
     ViewsConfig,
 )
@@ -119,6 +120,7 @@ __all__ = [
     "ReportConfig",
     "RunConfig",
     "Section",
+    "SelectConfig",
     "StartConfig",
     "TrainingConfig",
     "UnlabelledConfig",

@@ -77,3 +77,42 @@ class FrozenSection(Section):
         given = {field.name: getattr(self, field.name, None) for field in fields}
         values.update({name: value for name, value in given.items() if value is not None})
         return dataclasses.replace(data, **values)
+
+
+@dataclasses.dataclass(frozen=True)
+class SelectSection(FrozenSection):
+    """Which run, frozen, on which images, and how many of them to choose."""
+
+    budget: int = required(
+        "Images to choose.", "how many images to choose must be given", within="(0, inf)"
+    )
+    method: str = setting(
+        "centres",
+        "How to choose: centres takes the image nearest to each centre of k-means, typiclust the "
+        "most typical one of each cluster, coreset the one farthest from all others, random any.",
+        choices=("centres", "typiclust", "coreset", "random"),
+    )
+    seed: int = setting(0, "Of the choice.", within="[0, inf)")
+    output_dir: Optional[str] = setting(
+        None,
+        "New directory for labels.csv, the contact sheet and the page; by default selected, or "
+        "selected_2 and so on, in the run's directory.",
+        is_path=True,
+    )
+
+    def applied_to(self, data: DataConfig) -> DataConfig:
+        """Returns which images to choose from.
+
+        Args:
+          data: the run's data, see :meth:`FrozenSection.applied_to`. All labelled images count, so
+            none is held out of a table unless that is asked for; and a first round may name
+            classes before there is a table.
+        """
+        applied = FrozenSection.applied_to(dataclasses.replace(self, classes=None), data)
+        if not applied.labels:
+            return applied
+        return dataclasses.replace(
+            applied,
+            classes=self.classes or applied.classes,
+            holdout_fraction=self.holdout_fraction or 0.0,
+        )

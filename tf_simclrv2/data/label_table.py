@@ -5,7 +5,7 @@ import dataclasses
 import decimal
 import math
 import os
-from typing import Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
 
 from tf_simclrv2.config import ConfigError, refuse
 from tf_simclrv2.config.extras import check_installed
@@ -109,6 +109,22 @@ def read_labels(path: str) -> LabelTable:
     if not rows:
         raise refuse(FLAG, path, "must have a row for each image that was labelled, but has none")
     return LabelTable(path, rows, "split" in columns, unit)
+
+
+def read_records(path: str) -> Tuple[List[str], Dict[int, List[str]]]:
+    """Reads a table with all of its columns, as texts; see :func:`read_labels`.
+
+    Of Parquet, columns that are neither texts nor numbers are left out.
+
+    Returns:
+      The header, and rows by the numbers that :func:`read_labels` gives them.
+
+    Raises:
+      ConfigError: it can't be read.
+    """
+    is_parquet = path.lower().endswith(".parquet")
+    header, records = _read_parquet(path, _is_plain) if is_parquet else _read_text(path)
+    return list(header), {number: list(fields) for number, fields in records}
 
 
 def read_classes(path: str) -> List[str]:
@@ -232,8 +248,15 @@ def _delimiter(lines: Sequence[Line]) -> str:
     return likely
 
 
-def _read_parquet(path: str) -> Tuple[Sequence[str], Records]:
-    """The names of a Parquet file's columns that are read, and its rows with their numbers."""
+def _read_parquet(
+    path: str, also: Callable[[Any], bool] = lambda kind: False
+) -> Tuple[Sequence[str], Records]:
+    """The names of a Parquet file's columns that are read, and its rows with their numbers.
+
+    Args:
+      path: the file.
+      also: whether a column of a type is read that is not one of those that labels need.
+    """
     check_installed("pyarrow", FLAG, path)
     expanded = os.path.expanduser(path)
     reason = why_unreadable(expanded)
@@ -244,9 +267,14 @@ def _read_parquet(path: str) -> Tuple[Sequence[str], Records]:
 
     try:
         file = pyarrow.parquet.ParquetFile(expanded)
-        names = file.schema_arrow.names
+        schema = file.schema_arrow
         # Others may be large, such as the images' features.
-        wanted = [names[position] for position in _columns(path, names).values()]
+        needed = _columns(path, schema.names).values()
+        wanted = [
+            name
+            for position, name in enumerate(schema.names)
+            if position in needed or also(schema.types[position])
+        ]
         columns = file.read(columns=wanted)
         values = [columns.column(name).to_pylist() for name in wanted]
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -254,6 +282,12 @@ def _read_parquet(path: str) -> Tuple[Sequence[str], Records]:
         raise refuse(FLAG, path, f"must be a readable Parquet file ({said[0]})") from error
     rows = enumerate(zip(*values), 1)
     return wanted, ((number, _texts(path, number, row)) for number, row in rows)
+
+
+def _is_plain(kind: Any) -> bool:
+    from pyarrow import types
+
+    return not (types.is_nested(kind) or types.is_binary(kind) or types.is_large_binary(kind))
 
 
 def _texts(path: str, number: int, values: Sequence[object]) -> List[str]:

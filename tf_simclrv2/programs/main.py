@@ -37,6 +37,7 @@ class Command(NamedTuple):
 COMMANDS: Dict[str, Command] = {
     "views": Command(config.ViewsConfig, f"{_PROGRAMS}.views"),
     "pretrain": Command(config.PretrainConfig, f"{_PROGRAMS}.pretrain", continues=True),
+    "select": Command(config.SelectConfig, f"{_PROGRAMS}.select"),
     "finetune": Command(config.FinetuneConfig, f"{_PROGRAMS}.finetune", continues=True),
     "distill": Command(config.DistillConfig, f"{_PROGRAMS}.distill", continues=True),
     "evaluate": Command(config.EvaluateConfig, f"{_PROGRAMS}.evaluate"),

@@ -39,6 +39,7 @@ class TableSource(Source):
     Attributes:
       base, pool: as given. The images of ``train``, ``validation`` and ``test`` are all of the
         pool, under the same ids, whatever the table says.
+      rows: of the table, by the ids of their images.
       chosen_by: how images were chosen to be labelled, by id, as far as the table says it.
 
     Raises:
@@ -66,7 +67,7 @@ class TableSource(Source):
         table = read_labels(data.labels)
         self._listed = base.listed(pool)
         names = Names(list(self._listed), list(self._listed.values()), _roots(base, data))
-        rows = joined(
+        self.rows = rows = joined(
             table, names, base.called if base.splits == [pool] else f"{base.called} {pool}"
         )
         self._num_classes = len(table.classes)
