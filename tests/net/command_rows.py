@@ -11,6 +11,7 @@ from PIL import Image
 
 from tests.net.held import Ran
 from tests.net.looks import is_at, refused, tpu
+from tests.net.select_rows import SELECT
 from tests.net.table import Row, Rows, anything, becomes, changes, filled, stays
 
 _ON_A_TPU = "--use_tpu"
@@ -307,6 +308,7 @@ ROWS: Rows = {
     "views": VIEWS,
     "predict": PREDICT,
     "embed": EMBED,
+    "select": SELECT,
     "convert": CONVERT,
     "export": EXPORT,
     "demo": DEMO,

@@ -14,6 +14,7 @@ _BASE = {
     "evaluate": "--model_dir={small_teacher} --jit_compile=false",
     "views": "--dataset=folder --data_dir={colours} --image_size=8 --num_images=3 --seed=3 "
     f"{PLAIN}",
+    "select": "--model_dir={pretrained} --budget=5",
     "predict": "--saved_model={exported} --images={three}",
     "embed": "--saved_model={exported} --images={three}",
     "convert": "--google_checkpoint={google}",
@@ -23,6 +24,7 @@ _BASE = {
 # The flag that names what a command writes, and a name for that.
 _WRITTEN = {
     "views": ("--output", "views.png"),
+    "select": ("--output_dir", "selected"),
     "predict": ("--output", "predictions.csv"),
     "embed": ("--output", "embeddings.npy"),
     "convert": ("--model_dir", "run"),
@@ -58,6 +60,9 @@ def _watched(command: str) -> Iterator[list]:
     if command == "export":
         with held.saving_is_stubbed():
             yield []
+    elif command == "select":
+        with held.features_of_frozen_runs() as seen:
+            yield seen
     elif command in ("predict", "embed"):
         with held.images_at_a_time() as seen:
             yield seen

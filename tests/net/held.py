@@ -28,6 +28,7 @@ from tf_simclrv2.programs import command_line, demo
 from tf_simclrv2.programs.main import COMMANDS
 from tf_simclrv2.runtime.health import NotFiniteError
 from tf_simclrv2.runtime.run_directory import RunDirectory
+from tf_simclrv2.training.frozen import Frozen
 
 TRAINING = ("pretrain", "finetune", "distill")
 
@@ -242,6 +243,20 @@ def saving_is_stubbed() -> Iterator[None]:
 
     with mock.patch.object(tf.saved_model, "save", save):
         yield
+
+
+@contextlib.contextmanager
+def features_of_frozen_runs() -> Iterator[List[Any]]:
+    """Notes how many images a frozen network's features are of, and their number format."""
+    seen, features = [], Frozen.features
+
+    def watched(frozen, split):
+        stored = features(frozen, split)
+        seen.extend([len(stored.values), str(stored.values.dtype)])
+        return stored
+
+    with mock.patch.object(Frozen, "features", watched):
+        yield seen
 
 
 @contextlib.contextmanager
