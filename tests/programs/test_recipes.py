@@ -61,6 +61,7 @@ def test_a_typed_flag_replaces_what_a_recipe_says_in_another_way(elsewhere):
     recipe = "--recipe=digits/finetune_1pct"
     values = command_line.parse(FinetuneConfig, [recipe, "--labels_per_class=2"])
     assert values["labels_per_class"] == 2 and "label_fraction" not in values
+    assert "label_fraction" not in command_line.parse(FinetuneConfig, [recipe, "--labels=l.csv"])
     # What is typed twice is still refused, and files alone change nothing.
     both = ["--label_fraction=0.1", "--labels_per_class=2"]
     assert command_line.parse(FinetuneConfig, both).keys() == {"label_fraction", "labels_per_class"}
