@@ -16,6 +16,7 @@ from tf_simclrv2.config import (
     refuse,
 )
 from tf_simclrv2.config.inheriting import inherit_taught, not_inherited
+from tf_simclrv2.config.steps import LABEL_CHOICES
 from tf_simclrv2.data.batches import Views, batches
 from tf_simclrv2.data.labels import labelled_ids
 from tf_simclrv2.data.sources import Source
@@ -115,7 +116,6 @@ def _check_classes(config: DistillConfig, source: Source, teacher: Checkpoint) -
         raise refuse("distillation_alpha", alpha, f"must be 1, since {source.name} has no labels")
 
 
-_LABELS = ("label_fraction", "labels_per_class", "label_subset_file")
 # What to do where a flag needs labels that can't be had.
 _ADVICE = {
     "distillation_alpha": "say which labels to use with --label_fraction (1 is all), "
@@ -148,7 +148,7 @@ def _labelled(
       ConfigError: no labels were asked for, and the teacher's are not examples of this data set.
     """
     split, alpha = config.data.train_split, config.distillation.distillation_alpha
-    if any(name in given for name in _LABELS):
+    if any(name in given for name in LABEL_CHOICES):
         return config, labelled_ids(source, split, config.labels), "as the flags say"
     if "label_seed" in given:
         raise refuse(
