@@ -10,7 +10,7 @@ from PIL import Image
 from tf_simclrv2.config import AugmentationConfig, ConfigError, DataConfig, LabelsConfig
 from tf_simclrv2.data.batches import Views, batches
 from tf_simclrv2.data.labels import labelled_ids
-from tf_simclrv2.data.sources import TableSource, open_other, open_source
+from tf_simclrv2.data.sources import open_other, open_source
 from tf_simclrv2.data.stream import Stream
 
 FILES = [
@@ -307,47 +307,3 @@ def test_labels_are_chosen_among_those_of_the_table(opened, tmp_path):
     everything_tested = "image,label,split\n" + "".join(f"{f},{n},test\n" for f, n in rows)
     with pytest.raises(ConfigError, match="has no label for an image of train; fill some in"):
         labelled_ids(opened(everything_tested), "train", LabelsConfig())
-
-
-class TestTensorFlowDatasets:
-    """Over the digits, whose ids are those of TensorFlow Datasets."""
-
-    @pytest.fixture(scope="class")
-    def digits(self):
-        source = open_source(DataConfig())
-        return {
-            e["id"].decode(): int(e["label"]) for e in source.index("train").as_numpy_iterator()
-        }
-
-    def _open(self, tmp_path, rows, **settings):
-        path = tmp_path / "labels.csv"
-        path.write_text("image,label\n" + "".join(f"{image},{label}\n" for image, label in rows))
-        return open_source(DataConfig(labels=str(path), **settings))
-
-    def test_with_the_data_sets_own_classes_its_test_split_is_evaluated_on(self, tmp_path, digits):
-        rows = list(digits.items())[:50]
-        source = self._open(tmp_path, rows)
-        assert isinstance(source, TableSource) and source.class_names == list("0123456789")
-        assert source.evaluation_split(None) == "test" and source.labelled("test") is None
-        assert [source.num_examples(split) for split in ("train", "test")] == [1437, 360]
-        assert _labels(source, "train") == {**dict.fromkeys(digits, -1), **dict(rows)}
-        plain = open_source(DataConfig())
-        assert _labels(source, "test") == _labels(plain, "test")
-        assert source.fingerprint("test") == plain.fingerprint("test")
-        assert source.fingerprint("train") != plain.fingerprint("train")
-        # The table is about a part of a split, if that is trained on.
-        part = self._open(tmp_path, rows, train_split="train[:60]")
-        assert part.num_examples("train[:60]") == 60 and len(part.labelled("train[:60]")) == 50
-        assert part.num_examples("train[60:]") == 1377
-        with pytest.raises(ConfigError, match=r"name no image of --dataset=digits train\[:9\]"):
-            self._open(tmp_path, rows, train_split="train[:9]")
-
-    def test_with_other_classes_a_part_of_the_table_is(self, tmp_path, digits):
-        rows = [(image, "odd" if label % 2 else "even") for image, label in digits.items()][:100]
-        source = self._open(tmp_path, rows)
-        assert source.class_names == ["even", "odd"]
-        assert source.splits == ["train", "validation"]
-        assert source.num_examples("train") + source.num_examples("validation") == 1437
-        assert 9 <= source.num_examples("validation") <= 11
-        with pytest.raises(ConfigError, match="digits has the splits train, validation"):
-            source.check_split("test", "eval_split")
