@@ -36,6 +36,13 @@ class FrozenSection(Section):
         DataConfig, "train_split", default=None, help=f"Split whose labels are used; {_OF_RUN}"
     )
     eval_split: Optional[str] = setting_of(DataConfig, "eval_split")
+    labels: Optional[str] = setting_of(
+        DataConfig,
+        "labels",
+        help="Table of the labels, with the columns image and label, and perhaps split; by default "
+        "the run's.",
+    )
+    classes: Optional[str] = setting_of(DataConfig, "classes")
     class_level: Optional[int] = setting_of(DataConfig, "class_level")
     holdout_fraction: Optional[float] = setting_of(
         DataConfig,
@@ -57,12 +64,16 @@ class FrozenSection(Section):
 
         Args:
           data: the run's data, from which this takes what no flag asks for; directory, splits and
-            classes only as long as no flag names another data set.
+            labels only as long as no flag names another data set, and splits to evaluate on, and
+            those of a folder, only as long as none names another table.
         """
         fields = dataclasses.fields(DataConfig)
         values: Dict[str, Any] = {"eval_steps": 0}
         if not data.is_also(self.dataset, self.data_dir):
             values.update({f.name: f.default for f in fields if f.metadata["of_dataset"]})
+        elif not data.has_labels_of(self.labels):
+            is_folder = data.dataset == "folder"
+            values.update({"eval_split": None}, **({"train_split": "train"} if is_folder else {}))
         given = {field.name: getattr(self, field.name, None) for field in fields}
         values.update({name: value for name, value in given.items() if value is not None})
         return dataclasses.replace(data, **values)

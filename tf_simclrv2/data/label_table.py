@@ -27,7 +27,7 @@ _SPLITS = {
     **dict.fromkeys(("test", "testing"), TEST),
 }
 _NEEDED = ("image", "label")
-_OPTIONAL = ("split",)
+_OPTIONAL = ("split", "chosen_by")
 _DELIMITERS = ",;\t"
 # What csv.Sniffer looks at; its time grows with the square of it.
 _SNIFFED_LINES, _SNIFFED_CHARACTERS = 20, 2000
@@ -42,12 +42,14 @@ class Row(NamedTuple):
       image: what the table calls the image.
       label: the name of its class; empty for an image without a label.
       split: ``train``, ``validation`` or ``test``.
+      chosen_by: how ``select`` chose the image; empty for an image that it didn't choose.
     """
 
     number: int
     image: str
     label: str
     split: str
+    chosen_by: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,9 +85,9 @@ class LabelTable:
 def read_labels(path: str) -> LabelTable:
     """Reads a table of labels.
 
-    It has the columns ``image`` and ``label``, in any case and order, and may have ``split``; what
-    else it has is left alone. A file that ends in .parquet is read as such. All others are text in
-    UTF-8 whose columns are separated by commas, semicolons or tabs.
+    It has the columns ``image`` and ``label``, in any case and order, and may have ``split`` and
+    ``chosen_by``; what else it has is left alone. A file that ends in .parquet is read as such. All
+    others are text in UTF-8 whose columns are separated by commas, semicolons or tabs.
 
     Raises:
       ConfigError: it can't be read, or a row of it can't be used; the message names the line.
@@ -150,7 +152,8 @@ def _row(path: str, where: str, number: int, texts: Dict[str, str]) -> Row:
             path,
             f"{where} has the split {printable(split)}, which must be train, validation or test",
         )
-    return Row(number, image, label, _SPLITS[split.casefold()])
+    chosen_by = texts.get("chosen_by", "").strip()
+    return Row(number, image, label, _SPLITS[split.casefold()], chosen_by)
 
 
 def _picked(fields: Sequence[str], columns: Dict[str, int]) -> Dict[str, str]:

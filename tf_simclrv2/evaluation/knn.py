@@ -3,7 +3,7 @@
 from typing import Callable, Dict, Optional
 
 import numpy as np
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
 from tf_simclrv2.evaluation.features import Features, accuracies
 
@@ -34,6 +34,28 @@ def run(
     )
     neighbours.fit(train.values, train.labels)
     return accuracies(neighbours.predict_proba(test.values), neighbours.classes_, test.labels)
+
+
+def left_out(train: Features, k: int = 20, temperature: float = 0.07) -> np.ndarray:
+    """The votes for each training image of its neighbours among the others.
+
+    Args:
+      train: features of at least two labelled images.
+      k, temperature: see :func:`run`.
+
+    Returns:
+      float64 [images, classes], a column for each class that is among the labels, in their order.
+    """
+    neighbours = NearestNeighbors(
+        n_neighbors=min(k, len(train.labels) - 1), metric="cosine", algorithm="brute"
+    )
+    # Without a query no image is its own neighbour.
+    distances, nearest = neighbours.fit(train.values).kneighbors()
+    classes, columns = np.unique(train.labels, return_inverse=True)
+    scores = np.zeros([len(train.labels), len(classes)])
+    images = np.arange(len(scores))[:, np.newaxis]
+    np.add.at(scores, (images, columns[nearest]), _votes(temperature)(distances))
+    return scores
 
 
 def _votes(temperature: float) -> Callable[[np.ndarray], np.ndarray]:

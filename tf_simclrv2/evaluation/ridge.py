@@ -1,16 +1,22 @@
 """A linear classifier in closed form: ridge regression on frozen features."""
 
-from typing import Dict, NamedTuple, Optional
+from typing import Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
-from sklearn.linear_model import RidgeClassifierCV
-from sklearn.pipeline import make_pipeline
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
 from sklearn.preprocessing import StandardScaler
 
 from tf_simclrv2.evaluation.features import Features, accuracies
 
 # Tried where no penalty is given. Features are standardised, so that they suit any network.
 PENALTIES = tuple(10.0**power for power in range(-3, 7))
+# Images at a time, so that features can be memory-mapped.
+_ROWS = 4096
+# Outputs are between about -1 and 1. Few images that all are right would make them too sharp.
+_SHARPNESS_BOUNDS = (0.1, 20.0)
+# Where nothing can be said: the cross entropy of what is right is near 0.
+SHARPNESS = 3.0
 
 
 class Solution(NamedTuple):
@@ -28,29 +34,136 @@ class Solution(NamedTuple):
     classes: np.ndarray
     penalty: float
 
+    def scores(self, values: np.ndarray) -> np.ndarray:
+        """The outputs for features [images, dim], float64 [images, classes]."""
+        blocks = [block @ self.kernel + self.bias for block in _blocks(values)]
+        return np.concatenate(blocks)
+
+    def spread(self, num_classes: int) -> Tuple[np.ndarray, np.ndarray]:
+        """Kernel and bias with a column for every class; one without an example has output -1."""
+        kernel = np.zeros([len(self.kernel), num_classes])
+        bias = np.full([num_classes], -1.0)
+        kernel[:, self.classes], bias[self.classes] = self.kernel, self.bias
+        return kernel, bias
+
+
+class Ridge:
+    """Regressions to 1 and -1 per class, for any penalty, on standardised features.
+
+    A single decomposition of the training features serves all penalties, and also gives, for each
+    training image, what the regression that was fitted to all others makes of it. Features may be
+    memory-mapped: of those, memory holds some images at a time, besides a matrix of dim by dim, or
+    all where there are fewer images than dimensions.
+
+    Args:
+      train: features of labelled images.
+    """
+
+    def __init__(self, train: Features):
+        self._values = train.values
+        self.classes, self._columns = np.unique(train.labels, return_inverse=True)
+        counts = np.bincount(self._columns)
+        self._mean = 2 * counts / len(self._columns) - 1
+        self._scaler = StandardScaler()
+        for block in _blocks(train.values):
+            self._scaler.partial_fit(block)
+        self._basis, self._squares = self._decomposed()
+        self._products = np.zeros([len(self._squares), len(self.classes)])
+        for projected, targets in self._projected():
+            self._products += projected.T @ targets
+
+    def _decomposed(self) -> Tuple[np.ndarray, np.ndarray]:
+        """The features' principal directions [dim, rank], and the sums of squares along them."""
+        count, dim = self._values.shape
+        if count > dim:
+            products = np.zeros([dim, dim])
+            for block in map(self._scaler.transform, _blocks(self._values)):
+                products += block.T @ block
+            squares, basis = np.linalg.eigh(products)
+        else:
+            values = self._scaler.transform(self._values.astype(np.float64))
+            _, roots, transposed = np.linalg.svd(values, full_matrices=False)
+            squares, basis = roots**2, transposed.T
+        kept = squares > squares.max() * max(count, dim) * np.finfo(np.float64).eps
+        return basis[:, kept], squares[kept]
+
+    def _projected(self) -> Iterator[Tuple[np.ndarray, np.ndarray]]:
+        """Features along the principal directions and centred targets, some images at a time."""
+        start = 0
+        for block in map(self._scaler.transform, _blocks(self._values)):
+            columns = self._columns[start : start + len(block), np.newaxis]
+            targets = np.where(columns == np.arange(len(self.classes)), 1.0, -1.0)
+            yield block @ self._basis, targets - self._mean
+            start += len(block)
+
+    def _errors(self, penalties: Sequence[float]) -> Iterator[Tuple[int, np.ndarray]]:
+        """Errors of what was fitted to all other images, [images, classes], by penalty's number."""
+        for projected, targets in self._projected():
+            for number, penalty in enumerate(penalties):
+                shrunk = 1 / (self._squares + penalty)
+                residuals = targets - projected @ (shrunk[:, np.newaxis] * self._products)
+                # How much of its own target each image's output is.
+                own = 1 / len(self._columns) + projected**2 @ shrunk
+                yield number, residuals / (1 - own)[:, np.newaxis]
+
+    def best(self, penalties: Sequence[float] = PENALTIES) -> float:
+        """The penalty with the least squared error on images that were left out."""
+        totals = np.zeros(len(penalties))
+        for number, errors in self._errors(penalties):
+            totals[number] += np.sum(errors**2)
+        return penalties[int(np.argmin(totals))]
+
+    def solution(self, penalty: float) -> Solution:
+        """The regression to all images.
+
+        Args:
+          penalty: L2 penalty on the weights, of the sum of squared errors.
+        """
+        shrunk = self._products / (self._squares + penalty)[:, np.newaxis]
+        kernel = self._basis @ shrunk / self._scaler.scale_[:, np.newaxis]
+        return Solution(kernel, self._mean - self._scaler.mean_ @ kernel, self.classes, penalty)
+
+    def left_out(self, penalty: float) -> np.ndarray:
+        """What is made of each image by the regression to all others, float64 [images, classes].
+
+        Only the features' means and deviations are those of all images, for which labels are not
+        needed.
+        """
+        targets = np.where(self._columns[:, np.newaxis] == np.arange(len(self.classes)), 1.0, -1.0)
+        return targets - np.concatenate([errors for _, errors in self._errors([penalty])])
+
 
 def solve(train: Features, penalty: Optional[float] = None) -> Solution:
-    """Fits one regression to 1 and -1 per class.
-
-    A single decomposition of the training features serves all penalties, and also gives the error
-    on each training image of the regression that was fitted to all others, by which the penalty is
-    chosen. It needs a few copies of the training features in float64, and as many numbers as there
-    are images and classes.
+    """Fits one regression to 1 and -1 per class, see :class:`Ridge`.
 
     Args:
       train: features of labelled images.
       penalty: L2 penalty on the weights, of the sum of squared errors; None takes the best of
         ``PENALTIES`` in leave-one-out cross-validation on the training images.
     """
-    penalties = PENALTIES if penalty is None else (penalty,)
-    classifier = make_pipeline(StandardScaler(), RidgeClassifierCV(np.array(penalties)))
-    classifier.fit(train.values.astype(np.float64), train.labels)
-    scaler, ridge = classifier
-    kernel = np.atleast_2d(ridge.coef_).T / scaler.scale_[:, np.newaxis]
-    bias = np.atleast_1d(ridge.intercept_) - scaler.mean_ @ kernel
-    if len(bias) == 1:  # Of two classes it fits the second one's only.
-        kernel, bias = np.concatenate([-kernel, kernel], axis=1), np.concatenate([-bias, bias])
-    return Solution(kernel, bias, ridge.classes_, float(ridge.alpha_))
+    ridge = Ridge(train)
+    return ridge.solution(ridge.best() if penalty is None else penalty)
+
+
+def sharpness(scores: np.ndarray, columns: np.ndarray) -> float:
+    """The factor that makes logits of outputs, so that they predict images that were left out.
+
+    It is the one of the least mean cross entropy. Images that are alone in their class are not
+    counted, as without them nothing is known of it.
+
+    Args:
+      scores: of :meth:`Ridge.left_out`.
+      columns: the column of each image's class.
+    """
+    counted = np.bincount(columns, minlength=scores.shape[1])[columns] > 1
+    scores, columns = scores[counted], columns[counted]
+    if not len(columns):
+        return SHARPNESS
+
+    def cross_entropy(factor: float) -> float:
+        return -log_softmax(factor * scores, axis=1)[np.arange(len(columns)), columns].mean()
+
+    return float(minimize_scalar(cross_entropy, bounds=_SHARPNESS_BOUNDS, method="bounded").x)
 
 
 def run(train: Features, test: Features, penalty: Optional[float] = None) -> Dict[str, float]:
@@ -65,5 +178,10 @@ def run(train: Features, test: Features, penalty: Optional[float] = None) -> Dic
       ``top_1_accuracy`` and ``top_5_accuracy`` in [0, 1], ``penalty`` and ``num_examples``.
     """
     solution = solve(train, penalty)
-    scores = test.values.astype(np.float64) @ solution.kernel + solution.bias
+    scores = solution.scores(test.values)
     return {**accuracies(scores, solution.classes, test.labels), "penalty": solution.penalty}
+
+
+def _blocks(values: np.ndarray) -> Iterator[np.ndarray]:
+    for start in range(0, len(values), _ROWS):
+        yield np.asarray(values[start : start + _ROWS], np.float64)

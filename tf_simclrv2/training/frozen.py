@@ -8,9 +8,10 @@ from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from tf_simclrv2.config import ComputeConfig, DataConfig, refuse
+from tf_simclrv2.config import ComputeConfig, DataConfig, LabelsConfig, refuse
 from tf_simclrv2.config.labelling import FrozenSection
 from tf_simclrv2.data.batches import evaluation_batches
+from tf_simclrv2.data.labels import labelled_ids
 from tf_simclrv2.data.sources import Source, open_source
 from tf_simclrv2.data.sources.chosen import Chosen
 from tf_simclrv2.evaluation.features import feature_batches
@@ -37,6 +38,12 @@ class Stored(NamedTuple):
     ids: List[str]
     values: np.ndarray
     labels: np.ndarray
+
+    def only(self, rows: np.ndarray) -> "Stored":
+        """Some of the images; their features are held in memory unless they are all."""
+        if len(rows) == len(self.ids):
+            return self
+        return Stored([self.ids[row] for row in rows], self.values[rows], self.labels[rows])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,6 +126,26 @@ class Frozen:
         called = [split, self.source.name, str(self.source.directory)]
         compute = functools.partial(self._compute, split, len(images.ids))
         return Stored(images.ids, store.features(called, images, compute), labels)
+
+    def labelled(self, choice: LabelsConfig) -> Stored:
+        """Returns the features of the training split's labelled images.
+
+        Args:
+          choice: which of those that have a label.
+
+        Raises:
+          ConfigError: none has a label, or none can be chosen like that; or the features can't be
+            stored.
+        """
+        split, source = self.data.train_split, self.source
+        if source.num_classes is None:
+            raise source.without_labels("this command")
+        chosen = labelled_ids(source, split, choice)
+        found = self.features(split)
+        rows = np.flatnonzero(found.labels >= 0)
+        if chosen is not None:
+            rows = np.flatnonzero([example_id in chosen for example_id in found.ids])
+        return found.only(rows)
 
     @property
     def _weights(self) -> str:

@@ -8,8 +8,6 @@ cross-validation on the labelled images.
 import dataclasses
 from typing import Mapping, Optional
 
-import numpy as np
-
 from tf_simclrv2.config import DataConfig, refuse
 from tf_simclrv2.data.batches import evaluation_batches
 from tf_simclrv2.data.sources import Source
@@ -20,9 +18,6 @@ from tf_simclrv2.networks.network import Network
 
 # Features and their decomposition are held in memory.
 _MOST_LABELS = 50_000
-# The regression's outputs are between -1 and 1 and become logits by this factor, so that the cross
-# entropy of what is right is near 0.
-_SHARPNESS = 3.0
 
 
 def check_head_start(head_start: str, num_labels: int) -> None:
@@ -60,7 +55,6 @@ def start_from_ridge(
     solution = ridge.solve(features(network, images, network.classifier_input))
     assert network.supervised_head is not None  # Fine-tuning has one.
     dense = network.supervised_head.dense
-    kernel, bias = np.zeros(dense.kernel.shape), np.full(dense.bias.shape, -1.0)
-    kernel[:, solution.classes], bias[solution.classes] = solution.kernel, solution.bias
-    dense.kernel.assign(_SHARPNESS * kernel)
-    dense.bias.assign(_SHARPNESS * bias)
+    kernel, bias = solution.spread(dense.units)
+    dense.kernel.assign(ridge.SHARPNESS * kernel)
+    dense.bias.assign(ridge.SHARPNESS * bias)

@@ -39,6 +39,7 @@ class TableSource(Source):
     Attributes:
       base, pool: as given. The images of ``train``, ``validation`` and ``test`` are all of the
         pool, under the same ids, whatever the table says.
+      chosen_by: how images were chosen to be labelled, by id, as far as the table says it.
 
     Raises:
       ConfigError: the table or the classes can't be used.
@@ -79,6 +80,7 @@ class TableSource(Source):
             for each in self._listed
             if each in rows and rows[each].label and numbers
         }
+        self.chosen_by = {each: row.chosen_by for each, row in rows.items() if row.chosen_by}
         # Whether the other splits of the base can be evaluated on.
         self._has_others = self.class_names is not None and base.class_names == self.class_names
         self._split_of = {each: row.split for each, row in rows.items() if row.split != TRAIN}

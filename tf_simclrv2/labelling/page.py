@@ -1,0 +1,73 @@
+"""A page from which a table of labels can be filled in: one file, which needs no server.
+
+The page itself is ``page.html``, next to this module.
+"""
+
+import base64
+import hashlib
+import json
+import os
+from typing import NamedTuple, Sequence
+
+_TEMPLATE = os.path.join(os.path.dirname(__file__), "page.html")
+_DATA = "__DATA__"
+_PNG = b"\x89PNG"
+
+
+class Shown(NamedTuple):
+    """An image to label.
+
+    Attributes:
+      row: of the table, counted from 0 for the header.
+      number: that the image is called by.
+      name: of the image, for people.
+      picture: a PNG or JPEG file.
+      is_small: whether its pixels are to be seen as squares.
+    """
+
+    row: int
+    number: int
+    name: str
+    picture: bytes
+    is_small: bool
+
+
+def page(
+    table: Sequence[Sequence[str]], images: Sequence[Shown], classes: Sequence[str], file: str
+) -> str:
+    """Writes the page in HTML.
+
+    The browser keeps what is entered, by the names and numbers of the images.
+
+    Args:
+      table: rows of texts, the header first, which has a column ``label``.
+      images: the images to label; other rows of the table stay as they are.
+      classes: names of classes, to begin with.
+      file: the name under which the page saves the table.
+    """
+    names = json.dumps([[image.name, image.number] for image in images]).encode()
+    data = {
+        "key": f"labels {hashlib.sha256(names).hexdigest()[:16]}",
+        "file": file,
+        "table": [list(row) for row in table],
+        "classes": list(classes),
+        "images": [
+            {
+                "row": image.row,
+                "number": image.number,
+                "name": image.name,
+                "small": image.is_small,
+                "source": _data_uri(image.picture),
+            }
+            for image in images
+        ],
+    }
+    with open(_TEMPLATE, encoding="utf-8") as template:
+        html = template.read()
+    # A name such as </script> must not end the script.
+    return html.replace(_DATA, json.dumps(data).replace("<", "\\u003c"), 1)
+
+
+def _data_uri(picture: bytes) -> str:
+    kind = "png" if picture.startswith(_PNG) else "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
