@@ -91,8 +91,8 @@ def test_a_run_continues_on_the_same_labels_only(command, root, method, fine_tun
     assert refused.code == 1 and refused.err.count("\n") == 1
     assert re.match(
         rf"error: --labels={root}/linked.csv: has changed since the run in {fine_tuned} began "
-        r"\(\d+ labels are new or others, \d+ are gone or were others, such as that of .*\.png\), so "
-        r"train in another directory",
+        r"\(\d+ labels are new or others, \d+ are gone or were others, such as that of .*\.png\), "
+        r"so train in another directory",
         refused.err,
     ), refused.err
     assert _content(fine_tuned, "labelled_examples.txt") == before[1]
@@ -161,7 +161,7 @@ def test_training_ends_without_evaluation_where_nothing_is_held_out(
     flags = [f"--labels={root}/few.csv", f"--model_dir={tmp_path}/run"]
     outcome = command(*_finetune(root, method, *flags))
     assert outcome.code == 0
-    assert f"not evaluated, since --labels={root}/few.csv holds out nothing" in outcome.err
+    assert f"not evaluated, since --labels={root}/few.csv holds out nothing" in outcome.out
     assert not (tmp_path / "run" / "result.json").exists()
 
 
@@ -174,7 +174,7 @@ def test_a_student_sees_all_images_and_the_labels_of_its_teacher(
     outcome = command(*distill, f"--model_dir={run}", "--distillation_alpha=0.5", "--baselines")
     assert outcome.code == 0, outcome.err
     assert f"labels of 26 examples of folder train are used, of --labels={root}/labels.csv" in (
-        outcome.err
+        outcome.out
     )
     assert _content(run, "data.json")["num_examples"] == 56
     assert _content(run, "result.json")["baselines"]["num_unlabelled"] == 30
@@ -208,7 +208,7 @@ def test_pretraining_probes_what_is_labelled_and_goes_on_with_more(command, root
     )
     assert outcome.code == 0, outcome.err
     assert _content(tuned, "data.json")["num_labelled"] == 40
-    assert "not evaluated" in outcome.err
+    assert "not evaluated" in outcome.out
 
 
 @pytest.mark.slow

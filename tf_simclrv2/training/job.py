@@ -182,7 +182,8 @@ def train(job: Job) -> None:
     if job.source.holds_out_nothing(config.data.eval_split):
         if job.run.writable:
             logger.info(
-                f"{job.run.path}: not evaluated, since {job.source.called} holds out nothing"
+                f"{job.run.path}: not evaluated, since {job.source.called} holds out nothing; "
+                "evaluate --labels does it with other labels"
             )
     else:
         done = evaluate(job.run, job.devices, learner.network, job.source, config.data, job.step)
