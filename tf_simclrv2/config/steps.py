@@ -286,6 +286,23 @@ class ReportConfig(Section):
         may_change=True,
     )
 
+    def check_held_out(self, whose: str, advice: str) -> None:
+        """Refuses baselines where there is nothing to evaluate on.
+
+        Args:
+          whose: the data.
+          advice: what to do.
+
+        Raises:
+          ConfigError: they are asked for.
+        """
+        if self.baselines:
+            raise refuse(
+                "baselines",
+                self.baselines,
+                f"stands beside the evaluation, but {whose} holds out nothing; {advice}",
+            )
+
     def check_evaluated(self, mode: str) -> None:
         """Refuses baselines of a run that is not evaluated.
 
