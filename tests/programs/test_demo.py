@@ -21,14 +21,20 @@ def commands(request, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(demo.subprocess, "run", note)
     monkeypatch.setattr(demo, "_predict", lambda output, dataset: None)
+    monkeypatch.setattr(demo, "_filled_in", lambda selected, answers: f"{selected}/mine.csv")
     monkeypatch.setattr(report, "write", lambda output, dataset, seconds: "the table")
     demo.run({"output_dir": "out", "label_seeds": "0,3", "dataset": request.param})
     return done
 
 
+def dataset_of(commands):
+    return "tiles" if "--recipe=tiles/pretrain" in commands[0] else "digits"
+
+
 def test_the_demo_runs_the_whole_method_from_any_directory(commands):
     names = [arguments[3] for arguments in commands]
-    per_seed = ["finetune", "finetune", "distill", "distill"]
+    random = ["finetune", "finetune", "distill", "distill"]
+    per_seed = [*random, "select", "probe", "finetune", "distill"]
     assert names == ["pretrain", *per_seed, *per_seed, "export"]
     for python, module_flag, module, name, *flags in commands:
         assert (python, module_flag, module) == (sys.executable, "-m", "tf_simclrv2")
@@ -38,6 +44,19 @@ def test_the_demo_runs_the_whole_method_from_any_directory(commands):
     measured = [" ".join(arguments) for arguments in commands if "--baselines" in arguments]
     assert len(measured) == 2
     assert all("/fine_tuned_" in line and "--checkpoint=" in line for line in measured)
+    # As many images as there are random labels, labelled before they are learnt from.
+    chosen = [arguments for arguments in commands if "select" in arguments]
+    budget = {"digits": 14, "tiles": 30}[dataset_of(commands)]
+    assert all(f"--budget={budget}" in arguments for arguments in chosen)
+    learning = [arguments for arguments in commands if "/mine.csv" in " ".join(arguments)]
+    assert [arguments[3] for arguments in learning] == ["probe", "finetune"] * 2
+
+
+def test_the_demo_enters_what_the_data_set_says(tmp_path):
+    (tmp_path / "labels.csv").write_text("image,label,chosen_by\na,,centres\nc,,centres\n")
+    path = demo._filled_in(str(tmp_path), {"a": "cat", "b": "dog", "c": "fox"})
+    with open(path, newline="", encoding="utf-8") as file:
+        assert file.read() == "image,label,chosen_by\r\na,cat,centres\r\nc,fox,centres\r\n"
 
 
 def test_the_demo_refuses_a_directory_with_other_files(command, tmp_path):

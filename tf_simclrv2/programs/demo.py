@@ -1,8 +1,10 @@
 """The whole method on real images, through the commands that a user would type.
 
 Pretrains on handwritten digits without labels, fine-tunes on 1% of the labels, trains the
-supervised baseline and measures simpler ones on the same labels, distills to the same and to a
-smaller network, exports, reloads the export in a new process and predicts images of the test split:
+supervised baseline and measures simpler ones on the same labels, and distills to the same and to a
+smaller network. Then it lets the network choose as many images to label, and solves, fine-tunes and
+distills on these. It exports, reloads the export in a new process and predicts images of the test
+split:
 
   simclrv2 demo --output_dir=demo_output --label_seeds=0
 """
@@ -25,6 +27,8 @@ from tf_simclrv2.runtime.files import check_place
 
 logger = logging.getLogger(__name__)
 
+# Of the training images, in the recipes for few labels.
+_LABELLED = 0.01
 # Marks a directory as the demo's own, which it may replace.
 _MARK = ".demo"
 _NUM_PREDICTED = 20
@@ -57,8 +61,9 @@ def run(values: Mapping[str, object]) -> None:
     steps = _Steps(output, config.dataset)
     seconds = {"pretrained": steps.train("pretrain", "pretrained")}
     for seed in config.label_seeds.split(","):
-        seconds.update(steps.after_pretraining(seed))
-    student = steps.path(f"self_distilled_{config.label_seeds.split(',')[0]}")
+        seconds.update(steps.on_random_images(seed))
+        seconds.update(steps.on_chosen_images(seed))
+    student = steps.path(f"chosen_self_distilled_{config.label_seeds.split(',')[0]}")
     _run("export", f"--model_dir={student}", f"--export_dir={output}/export")
     _predict(output, config.dataset)
 
@@ -93,7 +98,7 @@ class _Steps(NamedTuple):
         recipe = f"--recipe={self.dataset}/{recipe}"
         return _run(command, recipe, f"--model_dir={self.path(name)}", *flags)
 
-    def after_pretraining(self, seed: str) -> Dict[str, float]:
+    def on_random_images(self, seed: str) -> Dict[str, float]:
         """Fine-tuning, baseline and both distillations on one labelled subset; returns seconds."""
         teacher = f"fine_tuned_{seed}"
         labels = f"--label_seed={seed}"
@@ -109,6 +114,44 @@ class _Steps(NamedTuple):
             name: self.train(command, name, recipe, flags)
             for command, name, recipe, flags in commands
         }
+
+    def on_chosen_images(self, seed: str) -> Dict[str, float]:
+        """The method on as many images that the network chose itself; returns seconds."""
+        answers = _answers(self.dataset)
+        budget, selected = round(_LABELLED * len(answers)), self.path(f"selected_{seed}")
+        pretrained = self.path("pretrained")
+        network = f"--model_dir={pretrained}"
+        _run("select", network, f"--budget={budget}", f"--seed={seed}", f"--output_dir={selected}")
+        labels = f"--labels={_filled_in(selected, answers)}"
+        probed, teacher = f"chosen_probed_{seed}", f"chosen_fine_tuned_{seed}"
+        seconds = {probed: _run("probe", network, labels, f"--run_dir={self.path(probed)}")}
+        checkpoint = f"--checkpoint={pretrained}"
+        seconds[teacher] = self.train("finetune", teacher, "finetune_1pct", [labels, checkpoint])
+        student, taught = f"chosen_self_distilled_{seed}", f"--teacher={self.path(teacher)}"
+        seconds[student] = self.train("distill", student, "self_distill", [taught])
+        return seconds
+
+
+def _answers(dataset: str) -> Dict[str, str]:
+    """The labels of a data set's training images by id, which the demo enters like a person."""
+    from tf_simclrv2.data.sources import open_source
+
+    source = open_source(DataConfig(dataset=dataset))
+    assert source.class_names is not None  # The demo's data sets have classes.
+    examples = source.index("train").as_numpy_iterator()
+    return {os.fsdecode(each["id"]): source.class_names[each["label"]] for each in examples}
+
+
+def _filled_in(selected: str, answers: Mapping[str, str]) -> str:
+    """Fills in the table of ``select``; returns the path of the new one."""
+    with open(os.path.join(selected, "labels.csv"), newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    path = os.path.join(selected, "filled_in.csv")
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows({**row, "label": answers[row["image"]]} for row in rows)
+    return path
 
 
 def _run(command: str, *flags: str) -> float:

@@ -19,6 +19,9 @@ KINDS = {
     "fine_tuned": "pretrained, fine-tuned",
     "self_distilled": "self-distilled",
     "small_student": "distilled to small student",
+    "chosen_probed": "on chosen images: ridge regression",
+    "chosen_fine_tuned": "on chosen images: fine-tuned",
+    "chosen_self_distilled": "on chosen images: self-distilled",
 }
 _CURVES = {
     "pretrained": ("contrast_accuracy", "contrastive accuracy"),
@@ -33,6 +36,9 @@ _COLORS = {
     "fine_tuned": "#1f77b4",
     "self_distilled": "#2ca02c",
     "small_student": "#98df8a",
+    "chosen_probed": "#ffbb78",
+    "chosen_fine_tuned": "#ff7f0e",
+    "chosen_self_distilled": "#d65f00",
 }
 _BASELINE_COLOR = "#cccccc"
 # What the method's steps are compared with, of the kinds of runs.
