@@ -11,6 +11,7 @@ from PIL import Image
 
 from tests.net.held import Ran
 from tests.net.looks import is_at, refused, tpu
+from tests.net.probe_rows import PROBE
 from tests.net.select_rows import SELECT
 from tests.net.table import Row, Rows, anything, becomes, changes, filled, stays
 
@@ -306,6 +307,7 @@ DEMO = [
 ROWS: Rows = {
     "evaluate": EVALUATE,
     "views": VIEWS,
+    "probe": PROBE,
     "predict": PREDICT,
     "embed": EMBED,
     "select": SELECT,

@@ -28,6 +28,7 @@ from tf_simclrv2.programs import command_line, demo
 from tf_simclrv2.programs.main import COMMANDS
 from tf_simclrv2.runtime.health import NotFiniteError
 from tf_simclrv2.runtime.run_directory import RunDirectory
+from tf_simclrv2.training import frozen
 from tf_simclrv2.training.frozen import Frozen
 
 TRAINING = ("pretrain", "finetune", "distill")
@@ -243,6 +244,33 @@ def saving_is_stubbed() -> Iterator[None]:
 
     with mock.patch.object(tf.saved_model, "save", save):
         yield
+
+
+@contextlib.contextmanager
+def frozen_network() -> Iterator[Dict[str, Any]]:
+    """Notes a frozen network's features by split, its batches' sizes, and the labelled images."""
+    seen: Dict[str, Any] = {"features": {}, "batches": [], "labelled": {}}
+    features, labelled, batches = Frozen.features, Frozen.labelled, frozen.feature_batches
+
+    def note_features(network, split):
+        seen["features"][split] = features(network, split)
+        return seen["features"][split]
+
+    def note_labelled(network, choice):
+        seen["labelled"] = labelled(network, choice)
+        return seen["labelled"]
+
+    def note_batches(*arguments, **named):
+        for batch in batches(*arguments, **named):
+            seen["batches"].append(len(batch.values))
+            yield batch
+
+    with (
+        mock.patch.object(Frozen, "features", note_features),
+        mock.patch.object(Frozen, "labelled", note_labelled),
+        mock.patch.object(frozen, "feature_batches", note_batches),
+    ):
+        yield seen
 
 
 @contextlib.contextmanager

@@ -1,10 +1,11 @@
 """The settings of what works on a run's frozen features: which run, which layer, which images."""
 
 import dataclasses
-from typing import Any, Dict, Optional
+import re
+from typing import Any, Dict, List, Optional
 
 from tf_simclrv2.config.data import DataConfig
-from tf_simclrv2.config.settings import Section, required, setting, setting_of
+from tf_simclrv2.config.settings import Must, Section, required, setting, setting_of
 
 _OF_RUN = "by default the run's."
 
@@ -77,6 +78,44 @@ class FrozenSection(Section):
         given = {field.name: getattr(self, field.name, None) for field in fields}
         values.update({name: value for name, value in given.items() if value is not None})
         return dataclasses.replace(data, **values)
+
+
+def _are_counts(budgets: str) -> bool:
+    """Whether a text is numbers above 0 separated by commas."""
+    parts = budgets.split(",")
+    return all(re.fullmatch(r"\s*0*[1-9][0-9]{0,8}\s*", part, re.ASCII) for part in parts)
+
+
+@dataclasses.dataclass(frozen=True)
+class ProbeSection(FrozenSection):
+    """Which run, frozen, on which images, and what to measure and write."""
+
+    budgets: Optional[str] = setting(
+        None,
+        "Also measure what fewer labels are worth: numbers of labelled images to draw, separated "
+        "by commas, such as 10,20,50.",
+        must=Must("be numbers above 0 separated by commas", _are_counts),
+    )
+    seeds: int = setting(10, "Draws of each budget.", within="(0, 10000]")
+    balanced: bool = setting(
+        False, "Draw as many images of each class, rather than all images alike."
+    )
+    output_dir: Optional[str] = setting(
+        None,
+        "Directory for probe.csv and probe.png; by default probe in the run's directory.",
+        is_path=True,
+    )
+    run_dir: Optional[str] = setting(
+        None,
+        "New directory for the ridge classifier as a run, which evaluate, distill, export and "
+        "predict take like a fine-tuned one.",
+        is_path=True,
+    )
+
+    @property
+    def sorted_budgets(self) -> List[int]:
+        """The budgets, each once, ascending."""
+        return sorted({int(part) for part in (self.budgets or "").split(",") if part})
 
 
 @dataclasses.dataclass(frozen=True)

@@ -41,6 +41,7 @@ COMMANDS: Dict[str, Command] = {
     "finetune": Command(config.FinetuneConfig, f"{_PROGRAMS}.finetune", continues=True),
     "distill": Command(config.DistillConfig, f"{_PROGRAMS}.distill", continues=True),
     "evaluate": Command(config.EvaluateConfig, f"{_PROGRAMS}.evaluate"),
+    "probe": Command(config.ProbeConfig, f"{_PROGRAMS}.probe"),
     "predict": Command(config.PredictConfig, f"{_PROGRAMS}.predict"),
     "embed": Command(config.EmbedConfig, f"{_PROGRAMS}.embed"),
     "convert": Command(config.ConvertConfig, f"{_PROGRAMS}.convert"),
