@@ -6,6 +6,7 @@ from typing import Union
 from tf_simclrv2.config.data import DataConfig, EvaluationConfig, UnlabelledConfig
 from tf_simclrv2.config.devices import ComputeConfig, DevicesConfig
 from tf_simclrv2.config.exported import ConversionConfig, EmbeddingConfig, PredictionConfig
+from tf_simclrv2.config.labelling import AuditSection
 from tf_simclrv2.config.network import NetworkConfig, ProjectionHeadConfig
 from tf_simclrv2.config.optimization import OptimizationConfig
 from tf_simclrv2.config.settings import Config, Must, Section, refuse, setting
@@ -151,6 +152,13 @@ class EvaluateConfig(Config):
     evaluation: EvaluationConfig
     report: ReportConfig = dataclasses.field(default_factory=ReportConfig)
     devices: ComputeConfig = dataclasses.field(default_factory=ComputeConfig)
+
+
+@dataclasses.dataclass(frozen=True)
+class AuditConfig(Config):
+    """Labels that look wrong, near-duplicates and leaks across splits, and images unlike others."""
+
+    audit: AuditSection
 
 
 @dataclasses.dataclass(frozen=True)
