@@ -62,7 +62,7 @@ def _exceeded(limits: List[Limit], audit: Audit) -> List[str]:
     for limit in limits:
         found = audit_report.counted(audit)[limit.finding]
         most = limit.most * found.among if limit.is_share else limit.most
-        if found.count > most:
+        if found.number > most:
             allowed = f"{limit.most:.9g} of them" if limit.is_share else f"{limit.most:.0f}"
             sentences.append(f"{found.words}, more than {allowed}")
     return sentences

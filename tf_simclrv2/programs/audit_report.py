@@ -35,12 +35,12 @@ class Count(NamedTuple):
     """How much of a kind was found.
 
     Attributes:
-      count: findings.
+      number: of findings.
       among: what was examined.
       words: both, in words.
     """
 
-    count: int
+    number: int
     among: int
     words: str
 
@@ -131,7 +131,7 @@ def write(directory: str, frozen: Frozen, audit: Audit) -> None:
             "images": audit.counts,
             "labels_judged": audit.judged,
             "thresholds": {"margin": LOOKS_WRONG, "distance": audit.thresholds},
-            "found": {name: count.count for name, count in counts.items()},
+            "found": {name: each.number for name, each in counts.items()},
         }
         write_whole(os.path.join(place, _SUMMARY), json.dumps(summary, indent=2) + "\n")
     _log(directory, frozen, audit, counts)
@@ -148,7 +148,7 @@ def _log(directory: str, frozen: Frozen, audit: Audit, counts: Dict[str, Count])
         doubted = f"{len(audit.doubts):,} are not what the other images suggest"
         logger.info(f"{counts['labels'].words} (margin below {LOOKS_WRONG}; {doubted}){besides}")
     logger.info(counts["duplicates"].words)
-    if counts["conflicts"].count:
+    if counts["conflicts"].number:
         logger.info(f"{counts['conflicts'].words}, so one of them is wrong")
     if len(audit.counts) > 1:
         logger.info(counts["leaks"].words)

@@ -16,7 +16,7 @@ from tf_simclrv2.training.frozen import Frozen, Stored
 from tf_simclrv2.training.pictures import pictures
 
 # Pairs whose features are as similar are compared by their pixels.
-_CANDIDATES = 0.99
+CANDIDATES = 0.99
 _Key = Tuple[str, int]
 
 
@@ -219,12 +219,12 @@ class Auditor:
     def _candidates(self) -> Iterator[Tuple[_Key, _Key, float]]:
         """Pairs with similar features, as split and row of both images."""
         for split, stored in self._stored.items():
-            pairs = near_duplicates(stored.values, None, _CANDIDATES)
+            pairs = near_duplicates(stored.values, None, CANDIDATES)
             for first, second, similarity in zip(*pairs):
                 yield (split, int(first)), (split, int(second)), float(similarity)
         for split, other in itertools.combinations(self._stored, 2):
             values = self._stored[split].values
-            pairs = near_duplicates(self._stored[other].values, values, _CANDIDATES)
+            pairs = near_duplicates(self._stored[other].values, values, CANDIDATES)
             for second, first, similarity in zip(*pairs):
                 yield (split, int(first)), (other, int(second)), float(similarity)
 
