@@ -5,7 +5,7 @@ import pathlib
 import pytest
 
 import tf_simclrv2
-from tf_simclrv2.config import ConfigError, PretrainConfig
+from tf_simclrv2.config import ConfigError, FinetuneConfig, PretrainConfig
 from tf_simclrv2.programs import command_line, recipes
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -52,6 +52,21 @@ def test_recipes_and_flagfiles_can_be_mixed(elsewhere):
     values = _parse("--flagfile=mine.txt", "--recipe=networks/r50_1x", "--seed=1")
     assert values["train_batch_size"] == 128
     assert (values["temperature"], values["resnet_depth"], values["seed"]) == (0.7, 50, 1)
+
+
+def test_a_typed_flag_replaces_what_a_recipe_says_in_another_way(elsewhere):
+    values = _parse("--recipe=digits/pretrain", "--train_epochs=3", "--checkpoint_epochs", "2")
+    assert (values["train_epochs"], values["checkpoint_epochs"]) == (3, 2.0)
+    assert not {"train_steps", "checkpoint_steps"} & values.keys()
+    recipe = "--recipe=digits/finetune_1pct"
+    values = command_line.parse(FinetuneConfig, [recipe, "--labels_per_class=2"])
+    assert values["labels_per_class"] == 2 and "label_fraction" not in values
+    assert "label_fraction" not in command_line.parse(FinetuneConfig, [recipe, "--labels=l.csv"])
+    # What is typed twice is still refused, and files alone change nothing.
+    both = ["--label_fraction=0.1", "--labels_per_class=2"]
+    assert command_line.parse(FinetuneConfig, both).keys() == {"label_fraction", "labels_per_class"}
+    (elsewhere / "mine.txt").write_text("--recipe=digits/pretrain\n--train_epochs=3\n")
+    assert _parse("--flagfile=mine.txt").keys() >= {"train_epochs", "train_steps"}
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,7 @@ class DataConfig(Section):
         "that it gives no label have none.",
         of_dataset=True,
         is_path=True,
+        replaces=("label_fraction", "labels_per_class", "label_subset_file"),
     )
     classes: Optional[str] = setting(
         None,

@@ -20,6 +20,7 @@ class OptimizationConfig(Section):
         within="(0, inf)",
         may_grow=True,
         follows_data=True,
+        replaces=("train_steps",),
     )
     train_steps: int = setting(
         0,

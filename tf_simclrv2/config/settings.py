@@ -109,6 +109,8 @@ class Facts(TypedDict, total=False):
         continued for as long or longer.
       follows_data: whether a training command that isn't given it takes what suits the number of
         images or labels, see ``following``; the field's own default is that of the paper's scale.
+      replaces: fields that say the same in another way: a flag of this one that is typed at the
+        command line goes before theirs in flagfiles and recipes.
     """
 
     required: str
@@ -120,6 +122,7 @@ class Facts(TypedDict, total=False):
     may_be_remote: bool
     may_grow: bool
     follows_data: bool
+    replaces: Tuple[str, ...]
 
 
 def setting(
@@ -163,6 +166,7 @@ def setting(
         "may_be_remote": facts.get("may_be_remote", False),
         "may_grow": facts.get("may_grow", False),
         "follows_data": facts.get("follows_data", False),
+        "replaces": facts.get("replaces", ()),
     }
     return dataclasses.field(default=default, metadata=metadata)
 

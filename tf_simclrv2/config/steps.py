@@ -9,6 +9,8 @@ MODES = ("train_then_eval", "train", "eval")
 NAN_POLICIES = ("stop", "restore")
 # Of the views of a batch, with --memory_batch_norm=split.
 KEY_PARTS = 8
+# Ways to say which examples' labels are used.
+LABEL_CHOICES = ("label_fraction", "labels_per_class", "label_subset_file")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +33,11 @@ class RunConfig(Section):
         50, "Steps between rows of metrics.csv.", within="(0, inf)", may_change=True
     )
     checkpoint_epochs: float = setting(
-        1.0, "Epochs between checkpoints.", within="(0, inf)", may_change=True
+        1.0,
+        "Epochs between checkpoints.",
+        within="(0, inf)",
+        may_change=True,
+        replaces=("checkpoint_steps",),
     )
     checkpoint_min_steps: int = setting(
         50,
@@ -114,9 +120,10 @@ class LabelsConfig(Section):
         None,
         "Fraction of the training split whose labels are used, spread over the classes.",
         within="(0, 1]",
+        replaces=LABEL_CHOICES,
     )
     labels_per_class: Optional[int] = setting(
-        None, "Labelled examples of each class.", within="(0, inf)"
+        None, "Labelled examples of each class.", within="(0, inf)", replaces=LABEL_CHOICES
     )
     label_seed: int = setting(0, "Chooses the labelled examples.", within="[0, inf)")
     label_subset_file: Optional[str] = setting(
@@ -124,6 +131,7 @@ class LabelsConfig(Section):
         "File that lists the labelled examples, one on a line, by id or by image file name, as the "
         "paper's 1percent.txt or a run's labelled_examples.txt do.",
         is_path=True,
+        replaces=LABEL_CHOICES,
     )
 
     def _check_combinations(self) -> None:
@@ -277,6 +285,23 @@ class ReportConfig(Section):
         "network.",
         may_change=True,
     )
+
+    def check_held_out(self, whose: str, advice: str) -> None:
+        """Refuses baselines where there is nothing to evaluate on.
+
+        Args:
+          whose: the data.
+          advice: what to do.
+
+        Raises:
+          ConfigError: they are asked for.
+        """
+        if self.baselines:
+            raise refuse(
+                "baselines",
+                self.baselines,
+                f"stands beside the evaluation, but {whose} holds out nothing; {advice}",
+            )
 
     def check_evaluated(self, mode: str) -> None:
         """Refuses baselines of a run that is not evaluated.

@@ -71,6 +71,8 @@ def spellings(text: str) -> List[str]:
 
 def printable(text: str) -> str:
     """Writes a name so that it takes one line and is UTF-8: other characters as escapes."""
+    if text.isascii() and text.isprintable():
+        return text
     text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     for character in set(text):
         if unicodedata.category(character) in ("Cc", "Zl", "Zp"):
@@ -81,6 +83,23 @@ def printable(text: str) -> str:
 def is_utf8(text: str) -> bool:
     """Whether no byte of a text, as Python's names of files have them, is other than UTF-8."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def check_file(path: str, flag: str, kind: str) -> None:
+    """Refuses what can't be read as a file.
+
+    Args:
+      path: the file; ``~`` is the home directory.
+      flag: the flag that names it, for the error.
+      kind: what it must be, such as ``text file``.
+
+    Raises:
+      ConfigError: it is not there, or something else.
+    """
+    reason = why_unreadable(os.path.expanduser(path))
+    if reason is not None:
+        worded = "not there" if reason == os.strerror(2) else reason
+        raise refuse(flag, path, f"must be a readable {kind}, but is {worded}")
 
 
 def read_lines(path: str, flag: str) -> List[Line]:
@@ -97,9 +116,7 @@ def read_lines(path: str, flag: str) -> List[Line]:
       ConfigError: it is no file, can't be read, or is not text.
     """
     expanded = os.path.expanduser(path)
-    reason = why_unreadable(expanded)
-    if reason is not None:
-        raise refuse(flag, path, f"must be a readable text file, but is {_worded(reason)}")
+    check_file(path, flag, "text file")
     try:
         with open(expanded, "rb") as file:
             content = file.read()
@@ -120,7 +137,3 @@ def read_lines(path: str, flag: str) -> List[Line]:
 def not_text(flag: str, path: str, number: int, reason: str) -> ConfigError:
     """The error for a file whose line ``number`` is no text."""
     return refuse(flag, path, f"must be a text file in UTF-8, but line {number} is not: {reason}")
-
-
-def _worded(reason: str) -> str:
-    return "not there" if reason == os.strerror(2) else reason

@@ -34,12 +34,14 @@ class Views:
       augmentation: how views are drawn.
       on_device: whether to leave flips, colour distortion and blur to :func:`ready_for_network`,
         which takes the views' draws from the batch.
+      needs_labels: whether an image without a label is an error.
     """
 
     names: Mapping[str, int]
     image_size: int
     augmentation: AugmentationConfig
     on_device: bool = False
+    needs_labels: bool = False
 
     @classmethod
     def two(
@@ -55,14 +57,10 @@ class Views:
         augmentation: AugmentationConfig,
         on_device: bool = False,
         draw: int = 1,
+        needs_labels: bool = True,
     ) -> "Views":
         """``image``; streams of one seed that are used next to each other need different draws."""
-        return cls({"image": draw}, image_size, augmentation, on_device)
-
-    @property
-    def needs_labels(self) -> bool:
-        """Whether every image needs a label, which only contrastive learning does without."""
-        return len(self.names) == 1
+        return cls({"image": draw}, image_size, augmentation, on_device, needs_labels)
 
     def draws(self, seed: int, start: int = 0) -> tf.data.Dataset:
         """Draws for the views of each position from ``start`` on, see :func:`draws_from`."""
@@ -96,7 +94,7 @@ def batches(
       the view's name and ``DRAWS``.
     """
     num_classes, decoder = stream.source.num_classes, stream.decoder
-    least = 0 if views.needs_labels and stream.unlabelled is None else UNLABELLED
+    least = 0 if views.needs_labels else UNLABELLED
 
     def first_stage(example, drawn):
         seeds, draws = drawn

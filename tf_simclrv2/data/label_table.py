@@ -11,11 +11,11 @@ from tf_simclrv2.config import ConfigError, refuse
 from tf_simclrv2.config.extras import check_installed
 from tf_simclrv2.config.user_files import (
     Line,
+    check_file,
     is_utf8,
     not_text,
     printable,
     read_lines,
-    why_unreadable,
 )
 
 FLAG = "labels"
@@ -235,15 +235,12 @@ def _delimiter(lines: Sequence[Line]) -> str:
 def _read_parquet(path: str) -> Tuple[Sequence[str], Records]:
     """The names of a Parquet file's columns that are read, and its rows with their numbers."""
     check_installed("pyarrow", FLAG, path)
-    expanded = os.path.expanduser(path)
-    reason = why_unreadable(expanded)
-    if reason is not None:
-        raise refuse(FLAG, path, f"must be a readable Parquet file, but is {reason.lower()}")
+    check_file(path, FLAG, "Parquet file")
     import pyarrow
     import pyarrow.parquet
 
     try:
-        file = pyarrow.parquet.ParquetFile(expanded)
+        file = pyarrow.parquet.ParquetFile(os.path.expanduser(path))
         names = file.schema_arrow.names
         # Others may be large, such as the images' features.
         wanted = [names[position] for position in _columns(path, names).values()]

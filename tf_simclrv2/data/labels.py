@@ -6,7 +6,8 @@ from typing import Dict, List, Mapping, Optional, Sequence
 import numpy as np
 
 from tf_simclrv2.config import ConfigError, LabelsConfig, refuse
-from tf_simclrv2.config.user_files import printable, read_lines, spellings
+from tf_simclrv2.config.user_files import printable, read_lines
+from tf_simclrv2.data.names import Names
 from tf_simclrv2.data.sources import Source
 
 
@@ -19,11 +20,14 @@ def labelled_ids(source: Source, split: str, labels: LabelsConfig) -> Optional[D
       labels: how many examples, or a file that lists them.
 
     Returns:
-      Their classes by id; None if all examples of the split are labelled.
+      Their classes by id; None if all examples of the split are labelled, and no table says so.
 
     Raises:
       ConfigError: a class would be left without an example, or the list can't be used.
     """
+    own = source.labelled(split)
+    if own is not None:
+        return _chosen_of_table(source, split, own, labels)
     if labels.is_everything:
         _check_all_classes(source, split)
         return None
@@ -38,6 +42,21 @@ def labelled_ids(source: Source, split: str, labels: LabelsConfig) -> Optional[D
     else:
         chosen = choose_labelled(classes, source.class_names, labels)
     return {ids[index]: int(classes[index]) for index in chosen}
+
+
+def _chosen_of_table(
+    source: Source, split: str, labelled: Dict[str, int], labels: LabelsConfig
+) -> Dict[str, int]:
+    """Chooses among the labels of a table, which need not have all classes."""
+    if not labelled:
+        raise ConfigError(f"{source.called}: has no label for an image of {split}; fill some in.")
+    if labels.is_everything:
+        return labelled
+    assert source.class_names is not None, "labels are of classes"
+    there = sorted(set(labelled.values()))
+    ids, classes = list(labelled), [there.index(label) for label in labelled.values()]
+    chosen = choose_labelled(classes, [source.class_names[label] for label in there], labels)
+    return {ids[index]: labelled[ids[index]] for index in chosen}
 
 
 def _check_all_classes(source: Source, split: str) -> None:
@@ -158,17 +177,10 @@ def find_listed(
       ConfigError: a name is not that of one example, or a class would be left without an example.
     """
     path = config.label_subset_file
-    # Also as a run's labelled_examples.txt writes them.
-    by_id = {printable(example_id): index for index, example_id in enumerate(ids)}
-    by_id.update((example_id, index) for index, example_id in enumerate(ids))
-    by_name: Dict[str, List[int]] = {}
-    for index, name in enumerate(file_names):
-        by_name.setdefault(name, []).append(index)
+    names = Names(ids, file_names)
     found, unknown = set(), []
     for name in listed:
-        matches: List[int] = []
-        for meant in spellings(name):
-            matches = matches or ([by_id[meant]] if meant in by_id else by_name.get(meant, []))
+        matches = names.find(name)
         if len(matches) > 1:
             raise refuse(
                 "label_subset_file",

@@ -1,5 +1,6 @@
 """Examples that users name: by id, by path, or by the name of the image's file."""
 
+import functools
 import os
 from typing import Dict, Iterator, List, Sequence
 
@@ -16,14 +17,18 @@ class Names:
     """
 
     def __init__(self, ids: Sequence[str], file_names: Sequence[str], roots: Sequence[str] = ()):
-        self.ids, self._roots = ids, roots
+        self.ids, self._file_names, self._roots = ids, file_names, roots
         # Also as a run's labelled_examples.txt writes them.
         self._by_id = {printable(example_id): index for index, example_id in enumerate(ids)}
         self._by_id.update((example_id, index) for index, example_id in enumerate(ids))
-        self._by_name: Dict[str, List[int]] = {}
-        for index, name in enumerate(file_names):
+
+    @functools.cached_property
+    def _by_name(self) -> Dict[str, List[int]]:
+        found: Dict[str, List[int]] = {}
+        for index, name in enumerate(self._file_names):
             for spelling in {name, printable(name)}:
-                self._by_name.setdefault(spelling, []).append(index)
+                found.setdefault(spelling, []).append(index)
+        return found
 
     def find(self, text: str) -> List[int]:
         """Finds what a text names.

@@ -3,7 +3,7 @@
 import dataclasses
 import textwrap
 import typing
-from typing import Any, Callable, Dict, List, Mapping, Sequence, Type, TypeVar
+from typing import Any, Callable, Dict, List, Mapping, Sequence, Set, Type, TypeVar
 
 from absl import flags
 
@@ -80,7 +80,9 @@ def parse(config_class: Type[Config], arguments: Sequence[str]) -> Dict[str, obj
       arguments: the command line behind the command.
 
     Returns:
-      The values of the flags that were given, by name.
+      The values of the flags that were given, by name. A typed flag replaces those of flagfiles and
+      recipes that say the same in another way, such as ``--label_fraction`` where
+      ``--labels_per_class`` is typed.
 
     Raises:
       ConfigError: an unknown flag or recipe, a value of another type, or an argument that is no
@@ -114,11 +116,23 @@ def parse(config_class: Type[Config], arguments: Sequence[str]) -> Dict[str, obj
     if rest:
         raise ConfigError(f"{shown(rest[0])}: is not a flag; flags are written --name=value.")
     given = {name: values[name].value for name in values if values[name].value is not None}
+    for name in _replaced(config_class, arguments):
+        given.pop(name, None)
     for theirs, ours in renamed.items():
         steps = given.pop(theirs, 0)
         if steps:
             given.setdefault(ours, steps)
     return given
+
+
+def _replaced(config_class: Type[Config], arguments: Sequence[str]) -> Set[str]:
+    """The flags of flagfiles and recipes that typed ones say in another way."""
+    typed = {argument.partition("=")[0].lstrip("-") for argument in arguments}
+    sections = sections_of(config_class).values()
+    fields = [field for section in sections for field in dataclasses.fields(section)]
+    return {
+        other for field in fields if field.name in typed for other in field.metadata["replaces"]
+    } - typed
 
 
 def _check_names(arguments: Sequence[str]) -> None:

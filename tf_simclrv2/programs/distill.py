@@ -16,6 +16,7 @@ from tf_simclrv2.config import (
     refuse,
 )
 from tf_simclrv2.config.inheriting import inherit_taught, not_inherited
+from tf_simclrv2.config.steps import LABEL_CHOICES
 from tf_simclrv2.data.batches import Views, batches
 from tf_simclrv2.data.labels import labelled_ids
 from tf_simclrv2.data.sources import Source
@@ -112,10 +113,9 @@ def _check_classes(config: DistillConfig, source: Source, teacher: Checkpoint) -
         )
     alpha = config.distillation.distillation_alpha
     if alpha < 1 and source.num_classes is None:
-        raise refuse("distillation_alpha", alpha, f"must be 1, since {source.name} has no labels")
+        raise source.without_labels("--distillation_alpha below 1")
 
 
-_LABELS = ("label_fraction", "labels_per_class", "label_subset_file")
 # What to do where a flag needs labels that can't be had.
 _ADVICE = {
     "distillation_alpha": "say which labels to use with --label_fraction (1 is all), "
@@ -148,7 +148,7 @@ def _labelled(
       ConfigError: no labels were asked for, and the teacher's are not examples of this data set.
     """
     split, alpha = config.data.train_split, config.distillation.distillation_alpha
-    if any(name in given for name in _LABELS):
+    if any(name in given for name in LABEL_CHOICES):
         return config, labelled_ids(source, split, config.labels), "as the flags say"
     if "label_seed" in given:
         raise refuse(
@@ -162,6 +162,7 @@ def _labelled(
     else:
         labels = _labels_of(teacher, config.data, "distillation_alpha", alpha)
         whose = "all, as for the teacher" if labels.is_everything else "those of the teacher"
+        whose = f"of --labels={config.data.labels}" if config.data.labels else whose
     labelled = _chosen(source, split, labels, "distillation_alpha", alpha)
     return dataclasses.replace(config, labels=labels), labelled, whose
 
@@ -181,7 +182,7 @@ def labelled_of(run: RunDirectory, source: Source, data: DataConfig) -> Optional
       ConfigError: they are not known, or there are none.
     """
     if source.num_classes is None:
-        raise refuse("baselines", True, f"needs labels, and {source.name} has none")
+        raise source.without_labels("--baselines")
     labels = _labels_of(run, data, "baselines", True)
     return _chosen(source, data.train_split, labels, "baselines", True)
 
@@ -228,6 +229,11 @@ def _labels_of(run: RunDirectory, data: DataConfig, flag: str, value: object) ->
             ) from error
         of_run = run.config
     own, listed = of_run.data, run.file("labelled_examples.txt")
+    if data.labels:
+        # The same choice among the labels of the table, or all of them.
+        if isinstance(of_run, PretrainConfig) or not own.is_same(data):
+            return LabelsConfig()
+        return of_run.labels
     everything = isinstance(of_run, PretrainConfig) or of_run.labels.is_everything
     # A student may use all labels of other data, but baselines are to use the run's own.
     if everything and run.converted is None and (own.is_same(data) or flag != "baselines"):
@@ -255,7 +261,7 @@ def _batches_of(
 ) -> Callable[[int, Part], tf.data.Dataset]:
     """The batches of a learner: images without labels and, next to them, labelled ones."""
     size, batch_size = config.data.resolved_image_size, config.optimization.train_batch_size
-    views = Views.one(size, config.augmentation, on_device)
+    views = Views.one(size, config.augmentation, on_device, needs_labels=False)
     # Of the same image in the same step, the two streams show different views.
     others = Views.one(size, config.augmentation, on_device, draw=2)
 

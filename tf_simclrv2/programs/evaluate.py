@@ -12,7 +12,7 @@ from tf_simclrv2.runtime.checkpoint import open_classifier
 from tf_simclrv2.runtime.devices import Devices
 from tf_simclrv2.runtime.settings import RunSettings
 from tf_simclrv2.training.baselines import Labels, add_baselines
-from tf_simclrv2.training.job import evaluate
+from tf_simclrv2.training.evaluating import evaluate
 
 logger = logging.getLogger(__name__)
 
@@ -34,16 +34,14 @@ def run(values: Mapping[str, object]) -> None:
     directory = checkpoint.run
     own, settings = directory.config.data, directory.settings
     data = wanted.applied_to(own)
-    if data.is_same(own):
-        source = open_source(data)
-    else:
-        source = open_other(data, settings.class_names if settings.class_names_known else None)
+    known = settings.class_names if settings.class_names_known else None
+    source = (open_source if data.is_same(own) else open_other)(data, known)
     if not settings.knows_classes(source.class_names):
         raise _other_classes(wanted, settings, source)
     data = dataclasses.replace(data, eval_split=source.evaluation_split(data.eval_split))
     labels = None
     if config.report.baselines:
-        learnt_from = source if data.is_same(own) else open_source(own)
+        learnt_from = source if data.is_same(own) else open_source(own, known)
         labels = Labels(learnt_from, own, labelled_of(directory, learnt_from, own))
     with devices.scope():
         network = checkpoint.restore_network()

@@ -4,7 +4,7 @@ import functools
 import logging
 from typing import Mapping, Optional
 
-from tf_simclrv2.config import FinetuneConfig, FineTuningConfig, refuse
+from tf_simclrv2.config import FinetuneConfig, FineTuningConfig
 from tf_simclrv2.config.inheriting import inherit_pretrained, not_inherited
 from tf_simclrv2.data.batches import Views, batches
 from tf_simclrv2.data.labels import labelled_ids
@@ -54,7 +54,7 @@ def run(values: Mapping[str, object]) -> None:
     devices = open_devices(config, values)
     source, config = open_data(config)
     if source.num_classes is None:
-        raise refuse("dataset", source.name, "has no labels, which fine-tuning needs")
+        raise source.without_labels("fine-tuning")
     split = config.data.train_split
     labelled = labelled_ids(source, split, config.labels)
     count = source.num_examples(split) if labelled is None else len(labelled)

@@ -83,6 +83,7 @@ def run(values: Mapping[str, object]) -> None:
         Job(
             directory, devices, learner, source, batches_from, stream.num_examples,
             shown="contrast_loss", callbacks=[picture],
+            labelled=source.labelled(config.data.train_split),
         )
     )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from typing import Callable, Dict, Optional
+from typing import Callable, Dict, Optional, Union
 
 from tqdm import tqdm
 
@@ -10,13 +10,25 @@ from tf_simclrv2.keras2 import keras, tf
 from tf_simclrv2.optimization.schedules import WarmupCosine
 from tf_simclrv2.runtime.run_directory import RunDirectory
 
-# Means of metrics by name.
-Logs = Dict[str, float]
+# Means of metrics by name; after a step they are still on the device, see StepCallback.
+Logs = Dict[str, Union[float, tf.Tensor]]
 # Where output is not a terminal (a log file, CI), a line this often is enough.
 _SECONDS_BETWEEN_LINES = 10.0
 
 
-class Progress(keras.callbacks.Callback):
+class StepCallback(keras.callbacks.Callback):
+    """A callback that is told of every step, and reads metrics only when it needs their numbers.
+
+    Keras turns the metrics of every step into numbers for other callbacks, for which the host waits
+    until the device has done the step, and the device then until the host has sent the next one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._supports_tf_logs = True
+
+
+class Progress(StepCallback):
     """A progress bar over all steps of the run, with the time that is left.
 
     tqdm's own callback for Keras does not replace it: it counts the calls, of which there is one
@@ -39,19 +51,25 @@ class Progress(keras.callbacks.Callback):
         self._bar: Optional[tqdm] = None
 
     def on_train_begin(self, logs: Optional[Logs] = None) -> None:
+        self._seconds = 0.2 if sys.stderr.isatty() else _SECONDS_BETWEEN_LINES
+        self._next_reading = 0.0
         self._bar = tqdm(
             desc=self._name,
             initial=self._start_step,
             total=self._total_steps,
             unit="step",
-            mininterval=0.2 if sys.stderr.isatty() else _SECONDS_BETWEEN_LINES,
+            mininterval=self._seconds,
             dynamic_ncols=True,
         )
 
     def on_train_batch_end(self, batch: int, logs: Logs) -> None:
-        if self._bar is not None:
-            self._bar.set_postfix({self._shown: f"{logs[self._shown]:.3f}"}, refresh=False)
-            self._bar.update(self._start_step + batch + 1 - self._bar.n)
+        if self._bar is None:
+            return
+        step, now = self._start_step + batch + 1, time.monotonic()
+        if now >= self._next_reading or step == self._total_steps:
+            self._next_reading = now + self._seconds
+            self._bar.set_postfix({self._shown: f"{float(logs[self._shown]):.3f}"}, refresh=False)
+        self._bar.update(step - self._bar.n)
 
     def on_train_end(self, logs: Optional[Logs] = None) -> None:
         self.close()
@@ -62,7 +80,7 @@ class Progress(keras.callbacks.Callback):
             self._bar.close()
 
 
-class LogMetrics(keras.callbacks.Callback):
+class LogMetrics(StepCallback):
     """Writes the means since the last row to ``metrics.csv`` and to TensorBoard.
 
     Args:
@@ -108,7 +126,7 @@ class LogMetrics(keras.callbacks.Callback):
         # Training may have been interrupted between a step and its callbacks.
         step = int(self.model.optimizer.iterations.numpy())
         if self._is_due(step):
-            self._log(step, {mean.name: float(mean.result()) for mean in self.model.metrics})
+            self._log(step, {mean.name: mean.result() for mean in self.model.metrics})
         self._step = step
 
     def _is_due(self, step: int) -> bool:
@@ -124,7 +142,7 @@ class LogMetrics(keras.callbacks.Callback):
                 step,
                 {
                     "epoch": step / self._steps_per_epoch,
-                    **means,
+                    **{name: float(mean) for name, mean in means.items()},
                     "learning_rate": float(self._schedule(step - 1)),
                     "images_per_second": images / elapsed,
                 },
@@ -133,7 +151,7 @@ class LogMetrics(keras.callbacks.Callback):
         self.model.reset_metrics()
         self._restart_clock()
 
-    def _write(self, step: int, values: Logs) -> None:
+    def _write(self, step: int, values: Dict[str, float]) -> None:
         self._run.table.append(step, values)
         with self._writer.as_default():
             for name, value in values.items():
@@ -141,7 +159,7 @@ class LogMetrics(keras.callbacks.Callback):
         self._writer.flush()
 
 
-class SaveCheckpoints(keras.callbacks.Callback):
+class SaveCheckpoints(StepCallback):
     """Saves a checkpoint every so many steps, and when training ends or is interrupted.
 
     Args:

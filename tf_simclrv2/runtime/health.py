@@ -5,9 +5,10 @@ import math
 from typing import Any, Dict, Iterable, List, Optional
 
 from tf_simclrv2.config import ConfigError
-from tf_simclrv2.keras2 import keras, tf
+from tf_simclrv2.keras2 import tf
 from tf_simclrv2.learners.learner import Learner
 from tf_simclrv2.optimization.schedules import WarmupCosine
+from tf_simclrv2.runtime.callbacks import Logs, StepCallback
 from tf_simclrv2.runtime.run_directory import RunDirectory
 
 logger = logging.getLogger(__name__)
@@ -99,7 +100,7 @@ def trained_variables(learner: Learner) -> List[tf.Variable]:
     return [*found, *(state() if callable(state) else state)]
 
 
-class Watch(keras.callbacks.Callback):
+class Watch(StepCallback):
     """Stops a training whose loss is not finite, and warns of one whose loss explodes.
 
     The loss is the mean since the last row of ``metrics.csv``, so it isn't finite from the first
@@ -121,11 +122,11 @@ class Watch(keras.callbacks.Callback):
         self._usual: Optional[float] = None
         self._warned = False
 
-    def on_train_begin(self, logs: Optional[Dict[str, float]] = None) -> None:
+    def on_train_begin(self, logs: Optional[Logs] = None) -> None:
         self._start = self._step = int(self.model.optimizer.iterations.numpy())
         self.model.health.reset_state()
 
-    def on_train_batch_end(self, batch: int, logs: Dict[str, float]) -> None:
+    def on_train_batch_end(self, batch: int, logs: Logs) -> None:
         before, self._step = self._step, self._start + batch + 1
         if self._usual is None:
             self._usual = self._loss_at_start(float(logs["loss"]))

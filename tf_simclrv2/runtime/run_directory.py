@@ -12,10 +12,9 @@ from typing import Dict, List, Mapping, Optional, Sequence
 
 from tf_simclrv2 import __version__
 from tf_simclrv2.config import ConfigError, TrainingConfig, check_local, refuse
-from tf_simclrv2.config.user_files import printable
 from tf_simclrv2.keras2 import keras, tf
 from tf_simclrv2.learners.steps import STEPS
-from tf_simclrv2.runtime import lock, results
+from tf_simclrv2.runtime import labelled, lock, results
 from tf_simclrv2.runtime.checkpoint_folder import saved_steps, whole_checkpoint
 from tf_simclrv2.runtime.checkpoint_saver import CheckpointSaver, remove_unfinished
 from tf_simclrv2.runtime.disk import writing
@@ -237,8 +236,8 @@ class RunDirectory:
     def write_labelled(self, class_of: Dict[str, str]) -> None:
         """Writes ``labelled_examples.txt``: the labelled examples' ids and class names."""
         if self.writable:
-            lines = (f"{printable(example)}\t{name}\n" for example, name in class_of.items())
-            write_whole(self.file("labelled_examples.txt"), "".join(lines))
+            content = "".join(f"{line}\n" for line in labelled.lines(class_of))
+            write_whole(self.file("labelled_examples.txt"), content)
 
     def write_data(self, data: Result) -> None:
         """Writes ``data.json``: what the run was trained on, with numbers of images."""

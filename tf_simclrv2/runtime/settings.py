@@ -3,10 +3,9 @@
 import dataclasses
 import json
 import math
-import os
 from typing import Any, Dict, List, Mapping, Optional, Type, TypeVar, Union
 
-from tf_simclrv2.config import Config, ConfigError, TrainingConfig, refuse, sections_of
+from tf_simclrv2.config import Config, ConfigError, TrainingConfig, place, refuse, sections_of
 from tf_simclrv2.config.words import shown
 from tf_simclrv2.learners.steps import STEPS
 from tf_simclrv2.runtime.files import write_whole
@@ -179,7 +178,4 @@ def _differences(before: TrainingConfig, now: TrainingConfig) -> List[str]:
 
 def _same_path(path: Optional[str], other: Optional[str]) -> bool:
     """Whether two paths, either of which may be None, are spellings of the same."""
-    if path is None or other is None:
-        return path == other
-    path, other = (os.path.abspath(os.path.expanduser(each)) for each in (path, other))
-    return path == other
+    return place(path) == place(other)

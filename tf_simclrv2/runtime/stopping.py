@@ -1,13 +1,14 @@
 """Training that a signal asks to end: after a step, and with all workers at the same one."""
 
-from typing import Dict, Optional
+from typing import Optional
 
-from tf_simclrv2.keras2 import keras, tf
+from tf_simclrv2.keras2 import tf
 from tf_simclrv2.runtime import signals
+from tf_simclrv2.runtime.callbacks import Logs, StepCallback
 from tf_simclrv2.runtime.devices import Devices
 
 
-class StopAtSignal(keras.callbacks.Callback):
+class StopAtSignal(StepCallback):
     """Ends training in order once a signal has arrived, as if its last step were done.
 
     Before the first step is over there is nothing to save, so that signals interrupt at once; from
@@ -26,15 +27,15 @@ class StopAtSignal(keras.callbacks.Callback):
         self._devices = devices
         self._every_steps = every_steps
 
-    def on_train_begin(self, logs: Optional[Dict[str, float]] = None) -> None:
+    def on_train_begin(self, logs: Optional[Logs] = None) -> None:
         self._start = self._step = int(self.model.optimizer.iterations.numpy())
 
-    def on_train_batch_begin(self, batch: int, logs: Optional[Dict[str, float]] = None) -> None:
+    def on_train_batch_begin(self, batch: int, logs: Optional[Logs] = None) -> None:
         # One that arrived in the callbacks of the step before.
         if signals.received() and not self._devices.has_workers:
             raise KeyboardInterrupt
 
-    def on_train_batch_end(self, batch: int, logs: Optional[Dict[str, float]] = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Optional[Logs] = None) -> None:
         signals.wait()
         before, self._step = self._step, self._start + batch + 1
         due = self._step // self._every_steps > before // self._every_steps

@@ -149,7 +149,8 @@ def _training_images(
         return read(evaluation_batches(source, data, split)), None
     if not with_unlabelled:
         return read(evaluation_batches(Chosen(source, list(labelled)), data, split)), None
-    found = read(evaluation_batches(source, data, split))
+    # Of a table the others have no label.
+    found = read(evaluation_batches(Chosen(source, labelled=False), data, split))
     ids = source.index(split).map(lambda example: example["id"]).as_numpy_iterator()
     chosen = np.array([os.fsdecode(example_id) in labelled for example_id in ids])
     return Features(found.values[chosen], found.labels[chosen]), found.values[~chosen]

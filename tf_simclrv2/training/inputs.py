@@ -154,7 +154,11 @@ def open_data(config: C) -> Tuple[Source, C]:
     source.check_split(config.data.train_split, "train_split")
     eval_split = config.data.eval_split
     size = image_size(config.data, source.usual_side(config.data.train_split))
-    if config.run.mode != "train" and source.num_classes:
+    skips = config.run.mode != "eval" and source.holds_out_nothing(eval_split)
+    report = getattr(config, "report", None)
+    if skips and source.num_classes and report is not None:
+        report.check_held_out(source.called, source.evaluation_advice)
+    if config.run.mode != "train" and source.num_classes and not skips:
         eval_split = source.evaluation_split(eval_split)
         at_once = min(config.data.eval_batch_size, source.num_examples(eval_split))
         check_images("eval_batch_size", config.data.eval_batch_size, at_once, size)

@@ -1,28 +1,23 @@
 """A training job: fit a learner from the run's newest checkpoint on, save it, evaluate it."""
 
-import contextlib
 import dataclasses
 import logging
-from typing import Callable, Dict, Iterator, List, Optional, Sequence
+from typing import Callable, Dict, List, Optional, Sequence
 
-from tf_simclrv2.config import ConfigError, DataConfig, place, refuse
-from tf_simclrv2.data.batches import bad_label, evaluation_batches
+from tf_simclrv2.config import place, refuse
 from tf_simclrv2.data.sources import Source
 from tf_simclrv2.data.stream import Part
-from tf_simclrv2.evaluation import EVALUATORS
 from tf_simclrv2.keras2 import keras, tf
 from tf_simclrv2.learners.learner import Learner
-from tf_simclrv2.networks.network import Network
 from tf_simclrv2.optimization.optimizers import build_optimizer, build_schedule
 from tf_simclrv2.optimization.schedules import WarmupCosine
-from tf_simclrv2.runtime import signals
+from tf_simclrv2.runtime import labelled, signals
 from tf_simclrv2.runtime.callbacks import LogMetrics, Progress, SaveCheckpoints
 from tf_simclrv2.runtime.checkpoint import newest_checkpoint, reading
 from tf_simclrv2.runtime.devices import Devices
 from tf_simclrv2.runtime.health import (
     NotFiniteError,
     Watch,
-    check_finite_result,
     check_restored,
     trained_variables,
 )
@@ -31,7 +26,8 @@ from tf_simclrv2.runtime.results import Result
 from tf_simclrv2.runtime.run_directory import RunDirectory
 from tf_simclrv2.runtime.stopping import StopAtSignal
 from tf_simclrv2.training.alone import alone, warn_of_little_space
-from tf_simclrv2.training.baselines import Evaluated, Labels, add_baselines
+from tf_simclrv2.training.baselines import Labels, add_baselines
+from tf_simclrv2.training.evaluating import evaluate, labels_checked, workers_watched
 from tf_simclrv2.training.length import check_length
 from tf_simclrv2.training.skipping import SkippedBatches
 
@@ -82,6 +78,14 @@ class Job:
         return int(self.learner.optimizer.iterations.numpy())
 
     @property
+    def class_of(self) -> Optional[Dict[str, str]]:
+        """Names of the labelled examples' classes by id; None if all or none are labelled."""
+        names = self.source.class_names
+        if self.labelled is None or names is None:
+            return None
+        return {example: names[label] for example, label in self.labelled.items()}
+
+    @property
     def data(self) -> Result:
         """What is trained on, for ``data.json``: names, places and numbers of images."""
         data = self.run.config.data
@@ -92,6 +96,7 @@ class Job:
             "dataset": self.source.name,
             "data_dir": self.source.directory,
             "split": data.train_split,
+            "labels": place(data.labels),
             "fingerprint": self.source.fingerprint(data.train_split),
             "num_examples": count,
             "num_labelled": None if self.labelled is None else len(self.labelled),
@@ -139,10 +144,12 @@ def train(job: Job) -> None:
         if latest is not None:
             check_restored(trained_variables(learner), latest)
     check_length(job.run, job.schedule, job.num_examples, job.step)
+    class_of = job.class_of
+    if job.run.before is not None and class_of is not None and config.data.labels:
+        labelled.check_same(job.run.file("labelled_examples.txt"), class_of, config.data.labels)
     job.run.begin()
-    if job.labelled is not None and job.source.class_names is not None:
-        names = job.source.class_names
-        job.run.write_labelled({name: names[label] for name, label in job.labelled.items()})
+    if class_of is not None:
+        job.run.write_labelled(class_of)
     if config.run.mode != "eval" and job.step < job.schedule.total_steps:
         warn_of_little_space(job.run, learner)
         manager = job.run.checkpoint_manager(checkpoint, config.run.keep_checkpoint_max)
@@ -170,7 +177,15 @@ def train(job: Job) -> None:
     if config.run.mode != "eval":
         job.run.write_data(job.data)
     classifies = learner.network.supervised_head is not None
-    if config.run.mode != "train" and classifies and job.source.num_classes:
+    if config.run.mode == "train" or not classifies or not job.source.num_classes:
+        return
+    if job.source.holds_out_nothing(config.data.eval_split):
+        if job.run.writable:
+            logger.info(
+                f"{job.run.path}: not evaluated, since {job.source.called} holds out nothing; "
+                "evaluate --labels does it with other labels"
+            )
+    else:
         done = evaluate(job.run, job.devices, learner.network, job.source, config.data, job.step)
         if job.baselines is not None:
             add_baselines(job.run, job.devices, job.baselines, done)
@@ -203,114 +218,3 @@ def _fit(job: Job, save: SaveCheckpoints, watch: Watch, skipped: SkippedBatches)
     finally:
         for bar in bars:
             bar.close()
-
-
-@contextlib.contextmanager
-def workers_watched(run: RunDirectory, devices: Devices) -> Iterator[None]:
-    """Turns TensorFlow's errors about a lost worker into a ConfigError.
-
-    Raises:
-      ConfigError: another worker was lost.
-    """
-    try:
-        yield
-    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError,
-            tf.errors.DeadlineExceededError, tf.errors.InternalError) as error:  # fmt: skip
-        if not devices.has_workers:
-            raise
-        raise ConfigError(
-            f"{run.path}: another worker of the cluster died or can't be reached "
-            f"({type(error).__name__}); the same command on all workers continues from the run's "
-            "last checkpoint."
-        ) from error
-
-
-@contextlib.contextmanager
-def labels_checked(source: Source, flag: str, split: str) -> Iterator[None]:
-    """Turns the pipeline's error about an out-of-range label into a ConfigError.
-
-    Args:
-      source: the data set.
-      flag: the flag of the split that is read, which a run may have inherited.
-      split: its value.
-
-    Raises:
-      ConfigError: an example's label is not one of the data set's classes.
-    """
-    try:
-        yield
-    except tf.errors.InvalidArgumentError as error:
-        said = bad_label(error)
-        if said is None:
-            raise
-        raise ConfigError(f"--dataset={source.name} --{flag}={split}: {said}.") from error
-
-
-def evaluate(
-    run: RunDirectory,
-    devices: Devices,
-    network: Network,
-    source: Source,
-    data: DataConfig,
-    step: int,
-) -> Evaluated:
-    """Evaluates a classifier on the evaluation split; logs and adds to ``result.json``.
-
-    Args:
-      run: the run's directory.
-      devices: what computes; the network was made in their scope.
-      network: the run's network.
-      source: the data.
-      data: split, image size and batch size.
-      step: the training step of the weights.
-
-    Returns:
-      What was evaluated, and the result.
-
-    Raises:
-      ConfigError: an example's label is not one of the data set's classes.
-    """
-    split = data.eval_split or source.evaluation_split(None)
-    batches = devices.distribute(lambda part: evaluation_batches(source, data, split, part))
-    labels = labels_checked(source, "eval_split", split)
-    with workers_watched(run, devices), labels:
-        evaluator = EVALUATORS["classifier"]
-        metrics = evaluator.run(network, batches, devices.strategy, devices.compiles)
-    check_finite_result(run, metrics, source.num_classes)
-    result = {
-        **metrics,
-        "step": step,
-        "checkpoint": f"ckpt-{step}",
-        "dataset": source.name,
-        "data_dir": source.directory,
-        "split": split,
-        "fingerprint": source.fingerprint(split),
-        "eval_steps": data.eval_steps,
-        "num_parameters": network.num_classifier_parameters,
-    }
-    is_own = _is_own(run, source, data, split)
-    run.write_result(result, is_own)
-    if run.writable:
-        logger.info(
-            f"{run.path}: top-1 {metrics['top_1_accuracy']:.1%}, top-5 "
-            f"{metrics['top_5_accuracy']:.1%}, loss {metrics['loss']:.4f} on "
-            f"{metrics['num_examples']} images of {data.described} {split}, step {step}"
-        )
-        if not is_own:
-            logger.info(f"kept in result.json next to {run.path}'s evaluation on its own data")
-    return Evaluated(source, data, result, is_own)
-
-
-def _is_own(run: RunDirectory, source: Source, data: DataConfig, split: str) -> bool:
-    """Whether an evaluation is the run's own: on its data, its split, and not on less of it."""
-    own = run.config.data
-    # Where the authors' data are on this machine, a converted run doesn't know.
-    by_name = run.converted is not None and own.data_dir is None and data.dataset == own.dataset
-    if not (by_name or data.is_same(own)) or data.eval_steps not in (0, own.eval_steps):
-        return False
-    usual = own.eval_split or source.usual_evaluation_split
-    if usual is None:
-        # The run was not evaluated in its training, so the first split that is counts.
-        with contextlib.suppress(ConfigError):
-            usual = (run.result() or {}).get("split")
-    return usual in (None, split)

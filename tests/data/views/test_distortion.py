@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import re
 import types
 
 import numpy as np
@@ -112,6 +113,20 @@ def test_host_and_device_agree_on_the_same_draws(color_space, strength):
     assert (np.abs(device - views / 255).max((1, 2, 3)) > 0.1).mean() > 0.7
     compiled = tf.function(lambda: distort(views, draws, config), jit_compile=True)()
     np.testing.assert_allclose(compiled, device, atol=1e-4)
+
+
+def test_all_changes_of_colours_are_made_in_one_loop_over_a_batch():
+    """Unrolled, XLA computes the changes before contrast's mean once more for each of its readers,
+    which took 17 of the 24 ms of 512 views on a GPU."""
+
+    @tf.function(jit_compile=True)
+    def compiled(views, draws):
+        return distort(views, draws, AugmentationConfig(use_blur=False))
+
+    program = compiled.experimental_get_compiler_ir(photographs(3, 24), some_draws(3))(stage="hlo")
+    assert len(re.findall(r"= .* while\(", program)) == 1
+    # Contrast's mean over rows and columns, of all images and channels.
+    assert len(re.findall(r"f32\[3,3\]\S* reduce\(", program)) == 1
 
 
 def test_a_batch_is_made_ready_for_the_network():

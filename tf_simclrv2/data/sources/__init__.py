@@ -20,14 +20,14 @@ SOURCES: Dict[str, Callable[[DataConfig], Source]] = {
 
 
 def open_source(
-    data: DataConfig, prepare: bool = True, known: Optional[List[str]] = None
+    data: DataConfig, known: Optional[List[str]] = None, prepare: bool = True
 ) -> Source:
     """Opens the data set that a config names.
 
     Args:
       data: name and place of the data set, and of the table of its labels, if there is one.
-      prepare: whether to download and prepare its images; the classes are known without.
       known: the classes of a run, of which a table may have only some.
+      prepare: whether to download and prepare its images; the classes are known without.
 
     Raises:
       ConfigError: there is no such data set or table, or it can't be used.
