@@ -149,26 +149,39 @@ def test_without_labels_the_rest_is_done(audit, folder, tmp_path):
     output = tmp_path / "found"
     outcome = audit("--class_level=0", f"--output_dir={output}")
     assert outcome.code == 0, outcome.err
-    assert "warning: labels are not judged, as no image of train has a label" in outcome.err
+    assert "warning: labels are not judged: " in outcome.err and "has no labels" in outcome.err
     assert "warning: leaks can't be found" in outcome.err
     assert _rows(output, "wrong_labels.csv") == []
     # In one split they are duplicates of each other.
     assert len(_rows(output, "duplicates.csv")) == 2
-    for limit, reason in (("labels", "no image of train has a label"), ("leaks", "--eval_split")):
+    for limit, reason in (("labels", "has no labels"), ("leaks", "--eval_split")):
         outcome = audit("--class_level=0", f"--fail_on={limit}", f"--output_dir={tmp_path}/new")
         assert (outcome.code, outcome.err.count("\n")) == (1, 1)
         assert f"--fail_on={limit}: " in outcome.err and reason in outcome.err
     assert not os.path.exists(tmp_path / "new")
 
 
-def test_labels_of_one_class_are_not_judged(audit, folder, tmp_path):
-    shutil.copytree(folder / "train" / "red", tmp_path / "data" / "train" / "red")
-    output = tmp_path / "found"
-    outcome = audit(f"--output_dir={output}", data=tmp_path / "data")
+@pytest.mark.parametrize(
+    ("rows", "classes", "reason"),
+    [
+        (["3.png,red", "4.png,red", "5.png,"], None, "has labels of 1 class"),
+        (["3.png,red", "4.png,red"], "red\nblue", "all 2 labelled images of train are of the class"),
+        (["3.png,red", "4.png,blue"], None, "each class has only one labelled image in train"),
+        (["3.png,", "4.png,"], None, "has labels of 0 classes"),
+    ],
+)
+def test_labels_that_say_nothing_are_not_judged(audit, folder, tmp_path, rows, classes, reason):
+    lines = ["image,label", *(f"train/red/{row}" for row in rows)]
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    flags = ["--class_level=0", f"--labels={tmp_path}/labels.csv"]
+    if classes is not None:
+        (tmp_path / "classes.txt").write_text(classes)
+        flags.append(f"--classes={tmp_path}/classes.txt")
+    outcome = audit(*flags, f"--output_dir={tmp_path}/found")
     assert outcome.code == 0, outcome.err
-    assert "all 15 labelled images of train are of the class red" in outcome.err
-    outcome = audit("--fail_on=labels:5", f"--output_dir={output}", data=tmp_path / "data")
-    assert outcome.code == 1 and "of the class red" in outcome.err
+    assert "warning: labels are not judged: " in outcome.err and reason in outcome.err
+    outcome = audit(*flags, "--fail_on=labels:5", f"--output_dir={tmp_path}/found")
+    assert outcome.code == 1 and reason in outcome.err
 
 
 REFUSED = {

@@ -51,7 +51,7 @@ def _check_limits(section: AuditSection, frozen: Frozen, splits: List[str]) -> N
             )
         because = unjudged_because(frozen) if limit.finding == "labels" else None
         if because is not None:
-            reasons.append(f"labels can't be judged, as {because}")
+            reasons.append(f"labels can't be judged: {because}")
     if reasons:
         raise refuse("fail_on", section.fail_on, reasons[0])
 

@@ -141,7 +141,7 @@ def _log(directory: str, frozen: Frozen, audit: Audit, counts: Dict[str, Count])
     examined = ", ".join(f"{count:,} of {split}" for split, count in audit.counts.items())
     logger.info(f"{frozen.source.called}: examined the images {examined}")
     if audit.unjudged_because is not None:
-        logger.warning(f"labels are not judged, as {audit.unjudged_because}")
+        logger.warning(f"labels are not judged: {audit.unjudged_because}")
     else:
         alone = audit.labelled - audit.judged
         besides = f"; {alone:,} more are alone in their class, so nothing can be said" * bool(alone)

@@ -135,7 +135,9 @@ def unjudged_because(frozen: Frozen, labels: Optional[np.ndarray] = None) -> Opt
       frozen: the run and the data.
       labels: int [images], of the training split; by default they are looked up.
     """
-    split, names = frozen.data.train_split, frozen.source.class_names or []
+    split, names = frozen.data.train_split, frozen.source.class_names
+    if names is None:
+        return str(frozen.source.without_labels("an audit of labels")).rstrip(".")
     if labels is None:
         found = frozen.source.index(split).map(lambda example: example["label"])
         labels = np.array(list(found.as_numpy_iterator()))
