@@ -63,7 +63,7 @@ def model_card(subject: Subject, config: ExportSection) -> str:
             "[batch], the index of the likeliest class"
         )
     rows: Dict[str, Optional[str]] = {
-        "Method": _method(run, config.use_ema_weights),
+        "Method": _method(run, step, config.use_ema_weights),
         "Architecture": _architecture(run, network, config.fold_batch_norm),
         "Parameters": _parameters(network),
         "Data": _data(run),
@@ -124,11 +124,13 @@ def _limits(classifies: bool) -> str:
     return limits
 
 
-def _method(run: RunDirectory, use_ema_weights: bool) -> str:
+def _method(run: RunDirectory, step: int, use_ema_weights: bool) -> str:
     config = run.config
     method = f"{_PAPER}, {STEPS[run.step_of_method].words}"
     if isinstance(config, FinetuneConfig):
         layer = config.projection_head.layer_of(config.fine_tuning.ft_proj_selector)
+        if config.fine_tuning.head_start == "ridge" and step == 0:
+            method = f"{_PAPER}, step 1 and ridge regression of the labels on its frozen features"
         method += f", from layer {layer} of the projection head"
         if config.fine_tuning.from_scratch:
             method = f"the supervised baseline of {_PAPER}"

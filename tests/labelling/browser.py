@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 import urllib.request
@@ -85,7 +86,8 @@ def drive(work: Any) -> None:
     from tornado.websocket import websocket_connect
 
     async def connected(port: str) -> None:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list") as answer:
+        no_proxy = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with no_proxy.open(f"http://127.0.0.1:{port}/json/list") as answer:
             pages = [each for each in json.load(answer) if each["type"] == "page"]
         connection = await websocket_connect(
             pages[0]["webSocketDebuggerUrl"], max_message_size=1 << 28
@@ -93,20 +95,24 @@ def drive(work: Any) -> None:
         await work(Page(connection))
         connection.close()
 
-    with tempfile.TemporaryDirectory() as profile:
-        command = [
-            str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
-            "--remote-debugging-port=0", f"--user-data-dir={profile}", "about:blank",
-        ]  # fmt: skip
-        environment = {**os.environ, "no_proxy": "127.0.0.1"}
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
-        try:
-            assert process.stderr is not None
-            lines = iter(process.stderr.readline, "")
-            found = next(filter(None, (re.search(r"ws://[^:]+:(\d+)/", line) for line in lines)))
-            asyncio.run(connected(found[1]))
-        finally:
-            process.terminate()
-            process.wait(_SECONDS)
-            if process.stderr is not None:
-                process.stderr.close()
+    profile = tempfile.mkdtemp()
+    command = [
+        str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",
+        "--remote-debugging-port=0", f"--user-data-dir={profile}", "about:blank",
+    ]  # fmt: skip
+    # Of a group of its own, as what is started may be a script that starts the browser.
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert process.stderr is not None
+        lines = iter(process.stderr.readline, "")
+        found = next(filter(None, (re.search(r"ws://[^:]+:(\d+)/", line) for line in lines)))
+        asyncio.run(connected(found[1]))
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate(timeout=_SECONDS)
+        shutil.rmtree(profile, ignore_errors=True)

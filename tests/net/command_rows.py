@@ -9,8 +9,11 @@ from typing import Any, Callable, List, Optional
 import numpy as np
 from PIL import Image
 
+from tests.net.audit_rows import AUDIT
 from tests.net.held import Ran
 from tests.net.looks import is_at, refused, tpu
+from tests.net.probe_rows import PROBE
+from tests.net.select_rows import SELECT
 from tests.net.table import Row, Rows, anything, becomes, changes, filled, stays
 
 _ON_A_TPU = "--use_tpu"
@@ -305,8 +308,11 @@ DEMO = [
 ROWS: Rows = {
     "evaluate": EVALUATE,
     "views": VIEWS,
+    "probe": PROBE,
     "predict": PREDICT,
     "embed": EMBED,
+    "select": SELECT,
+    "audit": AUDIT,
     "convert": CONVERT,
     "export": EXPORT,
     "demo": DEMO,

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import json
 import os
-from typing import Dict, Iterator
+from typing import Any, Dict, Iterator
 
 from tests.net import held
 from tests.net.held import Ran
@@ -14,6 +14,9 @@ _BASE = {
     "evaluate": "--model_dir={small_teacher} --jit_compile=false",
     "views": "--dataset=folder --data_dir={colours} --image_size=8 --num_images=3 --seed=3 "
     f"{PLAIN}",
+    "probe": "--model_dir={pretrained} --labels_per_class=1",
+    "select": "--model_dir={pretrained} --budget=5",
+    "audit": "--model_dir={pretrained}",
     "predict": "--saved_model={exported} --images={three}",
     "embed": "--saved_model={exported} --images={three}",
     "convert": "--google_checkpoint={google}",
@@ -23,6 +26,9 @@ _BASE = {
 # The flag that names what a command writes, and a name for that.
 _WRITTEN = {
     "views": ("--output", "views.png"),
+    "probe": ("--output_dir", "probe"),
+    "select": ("--output_dir", "selected"),
+    "audit": ("--output_dir", "audit"),
     "predict": ("--output", "predictions.csv"),
     "embed": ("--output", "embeddings.npy"),
     "convert": ("--model_dir", "run"),
@@ -54,10 +60,16 @@ def ran(command: str, *flags: str) -> Ran:
 
 
 @contextlib.contextmanager
-def _watched(command: str) -> Iterator[list]:
+def _watched(command: str) -> Iterator[Any]:
     if command == "export":
         with held.saving_is_stubbed():
             yield []
+    elif command in ("probe", "audit"):
+        with held.frozen_network() as frozen:
+            yield frozen
+    elif command == "select":
+        with held.features_of_frozen_runs() as seen:
+            yield seen
     elif command in ("predict", "embed"):
         with held.images_at_a_time() as seen:
             yield seen
@@ -99,6 +111,11 @@ def _google(run: str) -> str:
     return path
 
 
+def fresh() -> str:
+    """A place for a directory, another one each time."""
+    return held.new_path("fresh")
+
+
 def prepared() -> str:
     """Where the digits are prepared."""
     return os.environ["TFDS_DATA_DIR"]
@@ -120,5 +137,6 @@ def other_google() -> str:
 
 PLACES.update(
     exported=exported, other_export=other_export, full=full, google=google, prepared=prepared,
+    fresh=fresh,
     other_google=other_google,
 )  # fmt: skip

@@ -12,7 +12,7 @@ import inspect
 import os
 import re
 import tempfile
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, Iterator, List, Optional
 from unittest import mock
 
 import numpy as np
@@ -28,6 +28,8 @@ from tf_simclrv2.programs import command_line, demo
 from tf_simclrv2.programs.main import COMMANDS
 from tf_simclrv2.runtime.health import NotFiniteError
 from tf_simclrv2.runtime.run_directory import RunDirectory
+from tf_simclrv2.training import frozen
+from tf_simclrv2.training.frozen import Frozen
 
 TRAINING = ("pretrain", "finetune", "distill")
 
@@ -64,6 +66,7 @@ class Ran:
       compiles: what each function that TensorFlow made was to be compiled by XLA.
       cached: how many data sets were to be kept in memory.
       seen: what else somebody saw of it.
+      code: the exit code that the command returned; None if it returned none.
     """
 
     def __init__(self, command: str, *flags: str):
@@ -71,6 +74,7 @@ class Ran:
         self.values: Dict[str, Any] = {}
         self.refused = self.message = self.tpu = None
         self.seen: Any = None
+        self.code: Optional[int] = None
         self.compiles: List[bool] = []
         self.cached = 0
         arguments = [argument for flag in flags for argument in flag.split()]
@@ -80,7 +84,7 @@ class Ran:
                 patches.enter_context(patch)
             try:
                 self.values = command_line.parse(COMMANDS[command].config, arguments)
-                program.run(self.values)
+                self.code = program.run(self.values)
             except ConfigError as error:
                 self.message = str(error)
                 named = re.match(r"--(\w+)[=:]", self.message)
@@ -242,6 +246,47 @@ def saving_is_stubbed() -> Iterator[None]:
 
     with mock.patch.object(tf.saved_model, "save", save):
         yield
+
+
+@contextlib.contextmanager
+def frozen_network() -> Iterator[Dict[str, Any]]:
+    """Notes a frozen network's features by split, its batches' sizes, and the labelled images."""
+    seen: Dict[str, Any] = {"features": {}, "batches": [], "labelled": {}}
+    features, labelled, batches = Frozen.features, Frozen.labelled, frozen.feature_batches
+
+    def note_features(network, split):
+        seen["features"][split] = features(network, split)
+        return seen["features"][split]
+
+    def note_labelled(network, choice):
+        seen["labelled"] = labelled(network, choice)
+        return seen["labelled"]
+
+    def note_batches(*arguments, **named):
+        for batch in batches(*arguments, **named):
+            seen["batches"].append(len(batch.values))
+            yield batch
+
+    with (
+        mock.patch.object(Frozen, "features", note_features),
+        mock.patch.object(Frozen, "labelled", note_labelled),
+        mock.patch.object(frozen, "feature_batches", note_batches),
+    ):
+        yield seen
+
+
+@contextlib.contextmanager
+def features_of_frozen_runs() -> Iterator[List[Any]]:
+    """Notes how many images a frozen network's features are of, and their number format."""
+    seen, features = [], Frozen.features
+
+    def watched(frozen, split):
+        stored = features(frozen, split)
+        seen.extend([len(stored.values), str(stored.values.dtype)])
+        return stored
+
+    with mock.patch.object(Frozen, "features", watched):
+        yield seen
 
 
 @contextlib.contextmanager

@@ -70,8 +70,11 @@ def test_only_images_that_are_new_or_have_changed_are_computed(store):
     found = store.features(["train"], wanted, network)
     assert network.computed == ["30", "4", "31", "32", "33"]
     np.testing.assert_array_equal(found, values_of(wanted.ids))
-    # The newest of each name are kept.
-    assert len(stored_names(store)) == 2
+    # The newest of each name are kept, and those before.
+    assert len(stored_names(store)) == 3
+    for number in range(3):
+        store.features(["train"], images(number), Network())
+    assert len(stored_names(store)) == 3
 
 
 def test_other_weights_and_formats_have_features_of_their_own(store, tmp_path):

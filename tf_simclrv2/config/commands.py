@@ -6,7 +6,7 @@ from typing import Union
 from tf_simclrv2.config.data import DataConfig, EvaluationConfig, UnlabelledConfig
 from tf_simclrv2.config.devices import ComputeConfig, DevicesConfig
 from tf_simclrv2.config.exported import ConversionConfig, EmbeddingConfig, PredictionConfig
-from tf_simclrv2.config.labelling import AuditSection
+from tf_simclrv2.config.labelling import AuditSection, ProbeSection, SelectSection
 from tf_simclrv2.config.network import NetworkConfig, ProjectionHeadConfig
 from tf_simclrv2.config.optimization import OptimizationConfig
 from tf_simclrv2.config.settings import Config, Must, Section, refuse, setting
@@ -152,6 +152,24 @@ class EvaluateConfig(Config):
     evaluation: EvaluationConfig
     report: ReportConfig = dataclasses.field(default_factory=ReportConfig)
     devices: ComputeConfig = dataclasses.field(default_factory=ComputeConfig)
+
+
+@dataclasses.dataclass(frozen=True)
+class ProbeConfig(Config):
+    """Accuracy that labels give on a run's frozen features, in seconds and without training."""
+
+    probe: ProbeSection
+    labels: LabelsConfig = dataclasses.field(default_factory=LabelsConfig)
+
+    def __post_init__(self) -> None:
+        self.labels.check_table(self.probe.labels)
+
+
+@dataclasses.dataclass(frozen=True)
+class SelectConfig(Config):
+    """Images that are worth labelling next, with a page to label them on."""
+
+    selection: SelectSection
 
 
 @dataclasses.dataclass(frozen=True)

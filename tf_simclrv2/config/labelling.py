@@ -80,6 +80,83 @@ class FrozenSection(Section):
         return dataclasses.replace(data, **values)
 
 
+def _are_counts(budgets: str) -> bool:
+    """Whether a text is numbers above 0 separated by commas."""
+    parts = budgets.split(",")
+    return all(re.fullmatch(r"\s*0*[1-9][0-9]{0,8}\s*", part, re.ASCII) for part in parts)
+
+
+@dataclasses.dataclass(frozen=True)
+class ProbeSection(FrozenSection):
+    """Which run, frozen, on which images, and what to measure and write."""
+
+    budgets: Optional[str] = setting(
+        None,
+        "Also measure what fewer labels are worth: numbers of labelled images to draw, separated "
+        "by commas, such as 10,20,50.",
+        must=Must("be numbers above 0 separated by commas", _are_counts),
+    )
+    seeds: int = setting(10, "Draws of each budget.", within="(0, 10000]")
+    balanced: bool = setting(
+        False, "Draw as many images of each class, rather than all images alike."
+    )
+    output_dir: Optional[str] = setting(
+        None,
+        "Directory for probe.csv and probe.png; by default probe in the run's directory.",
+        is_path=True,
+    )
+    run_dir: Optional[str] = setting(
+        None,
+        "New directory for the ridge classifier as a run, which evaluate, distill, export and "
+        "predict take like a fine-tuned one.",
+        is_path=True,
+    )
+
+    @property
+    def sorted_budgets(self) -> List[int]:
+        """The budgets, each once, ascending."""
+        return sorted({int(part) for part in (self.budgets or "").split(",") if part})
+
+
+@dataclasses.dataclass(frozen=True)
+class SelectSection(FrozenSection):
+    """Which run, frozen, on which images, and how many of them to choose."""
+
+    budget: int = required(
+        "Images to choose.", "how many images to choose must be given", within="(0, inf)"
+    )
+    method: str = setting(
+        "centres",
+        "How to choose: centres takes the image nearest to each centre of k-means, typiclust the "
+        "most typical one of each cluster, coreset the one farthest from all others, random any.",
+        choices=("centres", "typiclust", "coreset", "random"),
+    )
+    seed: int = setting(0, "Of the choice.", within="[0, inf)")
+    output_dir: Optional[str] = setting(
+        None,
+        "New directory for labels.csv, the contact sheet and the page; by default selected, or "
+        "selected_2 and so on, in the run's directory.",
+        is_path=True,
+    )
+
+    def applied_to(self, data: DataConfig) -> DataConfig:
+        """Returns which images to choose from.
+
+        Args:
+          data: the run's data, see :meth:`FrozenSection.applied_to`. All labelled images count, so
+            none is held out of a table unless that is asked for; and a first round may name
+            classes before there is a table.
+        """
+        applied = FrozenSection.applied_to(dataclasses.replace(self, classes=None), data)
+        if not applied.labels:
+            return applied
+        return dataclasses.replace(
+            applied,
+            classes=self.classes or applied.classes,
+            holdout_fraction=self.holdout_fraction or 0.0,
+        )
+
+
 # What can make an audit fail.
 FINDINGS = ("labels", "duplicates", "conflicts", "leaks", "unlike")
 _LIMIT = re.compile(rf"({'|'.join(FINDINGS)})(?::([0-9]{{1,9}}|[01]?\.[0-9]{{1,9}}))?", re.ASCII)

@@ -172,16 +172,26 @@ def setting(
 
 
 # Any, like dataclasses.field: what it returns stands for a value that is there once it was checked.
-def required(help: str, words: str, *, may_change: bool = False, is_path: bool = False) -> Any:
+def required(
+    help: str,
+    words: str,
+    *,
+    within: Optional[str] = None,
+    may_change: bool = False,
+    is_path: bool = False,
+) -> Any:
     """Makes a section's field that a command can't do without.
 
     Args:
       help: the flag's help text.
       words: what to tell someone who gives no value.
+      within: see :func:`setting`.
       may_change: see :func:`setting`.
       is_path: see :class:`Facts`.
     """
-    return setting(None, help, may_change=may_change, required=words, is_path=is_path)
+    return setting(
+        None, help, within=within, may_change=may_change, required=words, is_path=is_path
+    )
 
 
 # Any, since a type checker can't look up the type of a field by the field's name.

@@ -5,7 +5,7 @@ import dataclasses
 import decimal
 import math
 import os
-from typing import Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
 
 from tf_simclrv2.config import ConfigError, refuse
 from tf_simclrv2.config.extras import check_installed
@@ -17,6 +17,7 @@ from tf_simclrv2.config.user_files import (
     printable,
     read_lines,
 )
+from tf_simclrv2.config.words import shown
 
 FLAG = "labels"
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
@@ -111,6 +112,22 @@ def read_labels(path: str) -> LabelTable:
     return LabelTable(path, rows, "split" in columns, unit)
 
 
+def read_records(path: str) -> Tuple[List[str], Dict[int, List[str]]]:
+    """Reads a table with all of its columns, as texts; see :func:`read_labels`.
+
+    Of Parquet, columns that are neither texts nor numbers are left out.
+
+    Returns:
+      The header, and rows by the numbers that :func:`read_labels` gives them.
+
+    Raises:
+      ConfigError: it can't be read.
+    """
+    is_parquet = path.lower().endswith(".parquet")
+    header, records = _read_parquet(path, _is_plain) if is_parquet else _read_text(path)
+    return list(header), {number: list(fields) for number, fields in records}
+
+
 def read_classes(path: str) -> List[str]:
     """Reads the names of classes from a text file, one on a line; empty lines are left out.
 
@@ -135,6 +152,11 @@ def read_classes(path: str) -> List[str]:
     return list(names)
 
 
+def quoted(text: str) -> str:
+    """A text of a table as messages show it: in one line, and not at any length."""
+    return shown(printable(text))
+
+
 def _row(path: str, where: str, number: int, texts: Dict[str, str]) -> Row:
     """Checks a row's texts."""
     image, label, split = texts["image"], texts["label"].strip(), texts.get("split", "").strip()
@@ -144,13 +166,13 @@ def _row(path: str, where: str, number: int, texts: Dict[str, str]) -> Row:
         raise refuse(
             FLAG,
             path,
-            f"{where} has the label {printable(label)}, which must be one printable line",
+            f"{where} has the label {quoted(label)}, which must be one printable line",
         )
     if split.casefold() not in _SPLITS:
         raise refuse(
             FLAG,
             path,
-            f"{where} has the split {printable(split)}, which must be train, validation or test",
+            f"{where} has the split {quoted(split)}, which must be train, validation or test",
         )
     chosen_by = texts.get("chosen_by", "").strip()
     return Row(number, image, label, _SPLITS[split.casefold()], chosen_by)
@@ -174,7 +196,7 @@ def _columns(path: str, header: Sequence[str]) -> Dict[str, int]:
             found[name] = position
     missing = [name for name in _NEEDED if name not in found]
     if missing:
-        there = ", ".join(printable(name.strip()) or "an empty one" for name in header[:_SHOWN])
+        there = ", ".join(quoted(name.strip()) or "an empty one" for name in header[:_SHOWN])
         more = ", ..." if len(header) > _SHOWN else ""
         raise refuse(
             FLAG,
@@ -195,7 +217,7 @@ def _read_text(path: str) -> Tuple[Sequence[str], Records]:
     lines = read_lines(path, FLAG)
     for number, text in lines:
         if not text.isascii() and not is_utf8(text):
-            raise not_text(FLAG, path, number, f"it reads {printable(text)[:_SNIFFED_CHARACTERS]}")
+            raise not_text(FLAG, path, number, f"it reads {quoted(text)}")
     records = _records(path, lines, _delimiter(lines))
     _, header = next(records, (0, []))
     return header, records
@@ -232,8 +254,15 @@ def _delimiter(lines: Sequence[Line]) -> str:
     return likely
 
 
-def _read_parquet(path: str) -> Tuple[Sequence[str], Records]:
-    """The names of a Parquet file's columns that are read, and its rows with their numbers."""
+def _read_parquet(
+    path: str, also: Callable[[Any], bool] = lambda kind: False
+) -> Tuple[Sequence[str], Records]:
+    """The names of a Parquet file's columns that are read, and its rows with their numbers.
+
+    Args:
+      path: the file.
+      also: whether a column of a type is read that is not one of those that labels need.
+    """
     check_installed("pyarrow", FLAG, path)
     check_file(path, FLAG, "Parquet file")
     import pyarrow
@@ -241,9 +270,14 @@ def _read_parquet(path: str) -> Tuple[Sequence[str], Records]:
 
     try:
         file = pyarrow.parquet.ParquetFile(os.path.expanduser(path))
-        names = file.schema_arrow.names
+        schema = file.schema_arrow
         # Others may be large, such as the images' features.
-        wanted = [names[position] for position in _columns(path, names).values()]
+        needed = _columns(path, schema.names).values()
+        wanted = [
+            name
+            for position, name in enumerate(schema.names)
+            if position in needed or also(schema.types[position])
+        ]
         columns = file.read(columns=wanted)
         values = [columns.column(name).to_pylist() for name in wanted]
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -251,6 +285,12 @@ def _read_parquet(path: str) -> Tuple[Sequence[str], Records]:
         raise refuse(FLAG, path, f"must be a readable Parquet file ({said[0]})") from error
     rows = enumerate(zip(*values), 1)
     return wanted, ((number, _texts(path, number, row)) for number, row in rows)
+
+
+def _is_plain(kind: Any) -> bool:
+    from pyarrow import types
+
+    return not (types.is_nested(kind) or types.is_binary(kind) or types.is_large_binary(kind))
 
 
 def _texts(path: str, number: int, values: Sequence[object]) -> List[str]:

@@ -132,6 +132,25 @@ class Ridge:
         targets = np.where(self._columns[:, np.newaxis] == np.arange(len(self.classes)), 1.0, -1.0)
         return targets - np.concatenate([errors for _, errors in self._errors([penalty])])
 
+    def sharpness(self, penalty: float) -> float:
+        """The factor that makes logits of outputs, by which they predict images that are left out.
+
+        It is the one of the least mean cross entropy. Images that are alone in their class are not
+        counted, as without them nothing is known of it.
+
+        Args:
+          penalty: see :meth:`solution`.
+        """
+        counted = np.bincount(self._columns)[self._columns] > 1
+        scores, columns = self.left_out(penalty)[counted], self._columns[counted]
+        if not len(columns):
+            return SHARPNESS
+
+        def cross_entropy(factor: float) -> float:
+            return -log_softmax(factor * scores, axis=1)[np.arange(len(columns)), columns].mean()
+
+        return float(minimize_scalar(cross_entropy, bounds=_SHARPNESS_BOUNDS, method="bounded").x)
+
 
 def solve(train: Features, penalty: Optional[float] = None) -> Solution:
     """Fits one regression to 1 and -1 per class, see :class:`Ridge`.
@@ -143,27 +162,6 @@ def solve(train: Features, penalty: Optional[float] = None) -> Solution:
     """
     ridge = Ridge(train)
     return ridge.solution(ridge.best() if penalty is None else penalty)
-
-
-def sharpness(scores: np.ndarray, columns: np.ndarray) -> float:
-    """The factor that makes logits of outputs, so that they predict images that were left out.
-
-    It is the one of the least mean cross entropy. Images that are alone in their class are not
-    counted, as without them nothing is known of it.
-
-    Args:
-      scores: of :meth:`Ridge.left_out`.
-      columns: the column of each image's class.
-    """
-    counted = np.bincount(columns, minlength=scores.shape[1])[columns] > 1
-    scores, columns = scores[counted], columns[counted]
-    if not len(columns):
-        return SHARPNESS
-
-    def cross_entropy(factor: float) -> float:
-        return -log_softmax(factor * scores, axis=1)[np.arange(len(columns)), columns].mean()
-
-    return float(minimize_scalar(cross_entropy, bounds=_SHARPNESS_BOUNDS, method="bounded").x)
 
 
 def run(train: Features, test: Features, penalty: Optional[float] = None) -> Dict[str, float]:

@@ -9,6 +9,8 @@ import json
 import os
 from typing import NamedTuple, Sequence
 
+from tf_simclrv2.labelling.table import Table
+
 _TEMPLATE = os.path.join(os.path.dirname(__file__), "page.html")
 _DATA = "__DATA__"
 _PNG = b"\x89PNG"
@@ -18,48 +20,43 @@ class Shown(NamedTuple):
     """An image to label.
 
     Attributes:
-      row: of the table, counted from 0 for the header.
-      number: that the image is called by.
       name: of the image, for people.
       picture: a PNG or JPEG file.
       is_small: whether its pixels are to be seen as squares.
     """
 
-    row: int
-    number: int
     name: str
     picture: bytes
     is_small: bool
 
 
-def page(
-    table: Sequence[Sequence[str]], images: Sequence[Shown], classes: Sequence[str], file: str
-) -> str:
+def page(table: Table, images: Sequence[Shown], classes: Sequence[str], file: str) -> str:
     """Writes the page in HTML.
 
     The browser keeps what is entered, by the names and numbers of the images.
 
     Args:
-      table: rows of texts, the header first, which has a column ``label``.
-      images: the images to label; other rows of the table stay as they are.
+      table: what to fill in; other rows than the new ones stay as they are.
+      images: of the table's new rows.
       classes: names of classes, to begin with.
       file: the name under which the page saves the table.
     """
-    names = json.dumps([[image.name, image.number] for image in images]).encode()
+    names = json.dumps([[image.name, n] for image, n in zip(images, table.numbers)]).encode()
     data = {
         "key": f"labels {hashlib.sha256(names).hexdigest()[:16]}",
         "file": file,
-        "table": [list(row) for row in table],
+        "table": table.rows,
+        "column": table.label_column,
         "classes": list(classes),
         "images": [
             {
-                "row": image.row,
-                "number": image.number,
+                "row": row,
+                "number": number,
                 "name": image.name,
                 "small": image.is_small,
                 "source": _data_uri(image.picture),
             }
-            for image in images
+            for image, row, number in zip(images, table.chosen, table.numbers)
         ],
     }
     with open(_TEMPLATE, encoding="utf-8") as template:

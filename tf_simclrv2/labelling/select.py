@@ -12,7 +12,6 @@ from sklearn.cluster import KMeans, MiniBatchKMeans
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neighbors import NearestNeighbors
-from sklearn.preprocessing import StandardScaler
 
 from tf_simclrv2.labelling.duplicates import LEAST_SIMILARITY, Directions, blocks
 
@@ -120,24 +119,30 @@ def _pieces(rows: np.ndarray, size: int) -> Tuple[np.ndarray, ...]:
 
 
 def points_of(values: np.ndarray) -> np.ndarray:
-    """Standardises features, and reduces them if they are too many; float32 [images, dim]."""
-    scaler = StandardScaler()
-    for _, part in blocks(values):
-        scaler.partial_fit(part)
+    """The directions of features, see :class:`Directions`, in fewer dimensions if they are many.
+
+    On the digits and the tiles, k-means chose better by them than by features that were
+    standardised, or not changed at all.
+
+    Args:
+      values: features [images, dim], may be memory-mapped.
+
+    Returns:
+      float32 [images, dimensions].
+    """
+    directions = Directions(values)
     dimensions = max(_LEAST_DIMENSIONS, _MOST_NUMBERS // len(values))
     pca = None
-    if values.shape[1] > dimensions:
+    if values.shape[1] + 1 > dimensions:
         random = np.random.RandomState(0)
         rows = np.sort(random.choice(len(values), min(_SAMPLE, len(values)), replace=False))
         pca = PCA(min(dimensions, len(rows)), svd_solver="randomized", random_state=0)
-        pca.fit(scaler.transform(values[rows]))
-    points = np.empty(
-        [len(values), values.shape[1] if pca is None else pca.n_components], np.float32
-    )
+        pca.fit(directions(values[rows]))
+    width = values.shape[1] + 1 if pca is None else pca.n_components
+    points = np.empty([len(values), width], np.float32)
     for start, part in blocks(values):
-        scaled = scaler.transform(part)
-        scaled = scaled if pca is None else pca.transform(scaled)
-        points[start : start + len(part)] = scaled
+        unit = directions(part)
+        points[start : start + len(part)] = unit if pca is None else pca.transform(unit)
     return points
 
 
@@ -289,6 +294,11 @@ METHODS: Dict[str, Method] = {
 }
 
 
+def num_not_finite(values: np.ndarray) -> int:
+    """How many images have a feature that is NaN or infinite."""
+    return sum(int((~np.isfinite(part).all(axis=1)).sum()) for _, part in blocks(values))
+
+
 def select(
     values: np.ndarray,
     budget: int,
@@ -318,9 +328,9 @@ def select(
         raise ValueError(
             f"budget must be from 1 to {free}, the images without label, not {budget}."
         )
-    infinite = sum(int((~np.isfinite(part).all(axis=1)).sum()) for _, part in blocks(values))
-    if infinite:
-        raise ValueError(f"features of {infinite} of {len(values)} images are not finite.")
+    bad = num_not_finite(values)
+    if bad:
+        raise ValueError(f"features of {bad} of {len(values)} images are not finite.")
     pool = Pool(values, labelled, budget, seed)
     METHODS[method].choose(pool)
     return pool.choice()

@@ -15,20 +15,18 @@ from tf_simclrv2.config import (
     RunConfig,
     refuse,
 )
-from tf_simclrv2.config.user_files import DIRECTORY, FILE
+from tf_simclrv2.config.user_files import FILE
 from tf_simclrv2.data.sources import open_source
 from tf_simclrv2.interop.architecture import Architecture, infer_architecture
 from tf_simclrv2.interop.checkpoints import GoogleCheckpoint, save_google_checkpoint
-from tf_simclrv2.keras2 import tf
 from tf_simclrv2.learners.steps import build_network
 from tf_simclrv2.programs import command_line
 from tf_simclrv2.runtime.checkpoint import Checkpoint
 from tf_simclrv2.runtime.disk import writing
 from tf_simclrv2.runtime.files import check_place, kind_of
 from tf_simclrv2.runtime.health import check_restored
-from tf_simclrv2.runtime.run_directory import RunDirectory
-from tf_simclrv2.runtime.scratch import replacing_directory
 from tf_simclrv2.runtime.settings import Converted, RunSettings
+from tf_simclrv2.runtime.solved_run import check_new, write_solved
 
 logger = logging.getLogger(__name__)
 
@@ -55,9 +53,7 @@ def run(values: Mapping[str, object]) -> None:
 
 def _read(conversion: ConversionConfig) -> None:
     assert conversion.google_checkpoint is not None
-    directory = RunDirectory(conversion.model_dir)
-    check_place(os.path.realpath(directory.path), "model_dir", DIRECTORY, conversion.model_dir)
-    directory.check_empty("must be a new or empty directory")
+    directory = check_new(conversion.model_dir, "model_dir")
     theirs = GoogleCheckpoint(conversion.google_checkpoint)
     architecture = infer_architecture(theirs)
     layer = _selected_layer(architecture, conversion)
@@ -74,20 +70,7 @@ def _read(conversion: ConversionConfig) -> None:
     # A data set that was never prepared may give numbers too.
     names_known = class_names is None or class_names != _numbers(len(class_names))
     settings = RunSettings(step_of_method, config, class_names, names_known, converted)
-    # Training starts at step 0, whatever the authors' counter says.
-    counter = tf.train.Checkpoint(_iterations=tf.Variable(0, dtype=tf.int64))
-    checkpoint = tf.train.Checkpoint(network=network, optimizer=counter)
-    target = os.path.realpath(directory.path)
-    with (
-        writing("model_dir", conversion.model_dir),
-        replacing_directory(target, ".convert-") as place,
-    ):
-        new = RunDirectory(place)
-        new.claim(settings)
-        new.begin()
-        new.checkpoint_manager(checkpoint, keep=1).save(checkpoint_number=0)
-        # Something may have come there meanwhile.
-        directory.check_empty("must be a new or empty directory")
+    write_solved(directory, "model_dir", settings, network)
     logger.info(
         "%s converted to %s: %s",
         conversion.google_checkpoint,

@@ -37,9 +37,11 @@ class Command(NamedTuple):
 COMMANDS: Dict[str, Command] = {
     "views": Command(config.ViewsConfig, f"{_PROGRAMS}.views"),
     "pretrain": Command(config.PretrainConfig, f"{_PROGRAMS}.pretrain", continues=True),
+    "select": Command(config.SelectConfig, f"{_PROGRAMS}.select"),
     "finetune": Command(config.FinetuneConfig, f"{_PROGRAMS}.finetune", continues=True),
     "distill": Command(config.DistillConfig, f"{_PROGRAMS}.distill", continues=True),
     "evaluate": Command(config.EvaluateConfig, f"{_PROGRAMS}.evaluate"),
+    "probe": Command(config.ProbeConfig, f"{_PROGRAMS}.probe"),
     "audit": Command(config.AuditConfig, f"{_PROGRAMS}.audit"),
     "predict": Command(config.PredictConfig, f"{_PROGRAMS}.predict"),
     "embed": Command(config.EmbedConfig, f"{_PROGRAMS}.embed"),

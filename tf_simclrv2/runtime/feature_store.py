@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 _VALUES, _IMAGES = "values.npy", "images.json"
 _TEMPORARY = ".new-"
 _ROWS = 512
+# Of a split: there may be two tables of labels, or one and none, which are used by turns.
+_EARLIER_KEPT = 1
 _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 # About what an image takes in images.json.
 _BYTES_PER_IMAGE = 100
@@ -78,7 +80,7 @@ class FeatureStore:
 
         Args:
           called: what names the images: their split, and whatever tells it from others; only the
-            newest features of a name are kept.
+            newest features of a name are kept, and those before.
           images: which images.
           compute: returns the features of images, given their ids in their order, batch by batch.
 
@@ -212,9 +214,11 @@ class FeatureStore:
 
     def _remove_earlier(self, folder: str, name: str, called: Sequence[str]) -> None:
         """Removes what is stored of earlier images of a name; who reads it still can."""
-        for other in os.listdir(folder):
-            if other.startswith(f"{self._named(called)}_") and other != name:
-                shutil.rmtree(os.path.join(folder, other), ignore_errors=True)
+        beginning = f"{self._named(called)}_"
+        names = [each for each in os.listdir(folder) if each.startswith(beginning) and each != name]
+        others = [os.path.join(folder, each) for each in names]
+        for path in sorted(others, key=os.path.getmtime)[:-_EARLIER_KEPT]:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 class _Rows:

@@ -43,8 +43,8 @@ class RunDirectory:
 
     It holds ``config.json`` (what the run is and the classes it knows), ``checkpoints/``,
     ``events/`` (TensorBoard), ``metrics.csv``, ``labelled_examples.txt`` where labels were chosen,
-    ``result.json`` after an evaluation, ``data.json`` (what it was trained on, counted), and
-    ``environment.json``.
+    ``result.json`` after an evaluation, ``features/`` of the frozen network for those who asked for
+    them, ``data.json`` (what it was trained on, counted), and ``environment.json``.
 
     Args:
       path: the directory; it need not exist yet.
@@ -145,12 +145,20 @@ class RunDirectory:
             self.check_empty("must be a new or empty directory or one that holds a run")
         self._settings = settings
 
-    def check_empty(self, allowed: str) -> None:
-        """Raises ConfigError, which says what is ``allowed``, if anything is here already."""
-        check_place(os.path.realpath(self.path), "model_dir", DIRECTORY, self.path)
+    def check_empty(self, allowed: str, flag: str = "model_dir") -> None:
+        """Refuses a directory in which anything is already.
+
+        Args:
+          allowed: what is allowed, as the end of a sentence.
+          flag: the flag that named the directory.
+
+        Raises:
+          ConfigError: something is here.
+        """
+        check_place(os.path.realpath(self.path), flag, DIRECTORY, self.path)
         # A lock that a kill has left is nothing.
         if os.path.isdir(self.path) and set(os.listdir(self.path)) - {RUN_LOCK}:
-            raise refuse("model_dir", self.path, allowed)
+            raise refuse(flag, self.path, allowed)
 
     def begin(self) -> None:
         """Writes the settings of :meth:`claim`, and the environment.

@@ -6,12 +6,12 @@ from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 from tqdm import tqdm
 
-from tf_simclrv2.config import refuse
+from tf_simclrv2.config import LabelsConfig, refuse
 from tf_simclrv2.data.sources.source import EVALUATION_SPLITS
-from tf_simclrv2.evaluation.features import Features
 from tf_simclrv2.labelling.audit import distances, judge
-from tf_simclrv2.labelling.duplicates import blocks, near_duplicates
+from tf_simclrv2.labelling.duplicates import near_duplicates
 from tf_simclrv2.labelling.same_picture import is_same, reduced
+from tf_simclrv2.labelling.select import num_not_finite
 from tf_simclrv2.training.frozen import Frozen, Stored
 from tf_simclrv2.training.pictures import pictures
 
@@ -128,21 +128,18 @@ def _num(frozen: Frozen, split: str) -> int:
         return 0
 
 
-def unjudged_because(frozen: Frozen, labels: Optional[np.ndarray] = None) -> Optional[str]:
-    """Says why labels can't be judged; None if they can.
+def unjudged_because(frozen: Frozen) -> Optional[str]:
+    """Says why labels can't be judged; None if they can. This computes no features.
 
     Args:
       frozen: the run and the data.
-      labels: int [images], of the training split; by default they are looked up.
     """
     split, names = frozen.data.train_split, frozen.source.class_names
     if names is None:
         return str(frozen.source.without_labels("an audit of labels")).rstrip(".")
-    if labels is None:
-        found = frozen.source.index(split).map(lambda example: example["label"])
-        labels = np.array(list(found.as_numpy_iterator()))
-    classes, counts = np.unique(labels[labels >= 0], return_counts=True)
-    if not len(classes):
+    labels = list(frozen.labelled(LabelsConfig()).values())
+    classes, counts = np.unique(np.array(labels, np.int64), return_counts=True)
+    if not labels:
         return f"no image of {split} has a label"
     if len(classes) == 1:
         return f"all {counts[0]:,} labelled images of {split} are of the class {names[classes[0]]}"
@@ -167,8 +164,7 @@ class Auditor:
         self._stored: Dict[str, Stored] = {split: frozen.features(split) for split in splits}
         self._train = splits[0]
         for split, stored in self._stored.items():
-            finite = (np.isfinite(part).all(axis=1) for _, part in blocks(stored.values))
-            bad = sum(int((~rows).sum()) for rows in finite)
+            bad = num_not_finite(stored.values)
             if bad:
                 raise refuse(
                     "model_dir",
@@ -179,7 +175,7 @@ class Auditor:
 
     def audit(self) -> Audit:
         """Does all that the labels allow."""
-        because = unjudged_because(self._frozen, self._stored[self._train].labels)
+        because = unjudged_because(self._frozen)
         doubts: List[Doubt] = []
         judged = 0
         if because is None:
@@ -206,8 +202,7 @@ class Auditor:
 
     def _doubts(self) -> Tuple[List[Doubt], int]:
         rows = {split: np.flatnonzero(each.labels >= 0) for split, each in self._stored.items()}
-        labelled = {split: self._stored[split].only(rows[split]) for split in rows}
-        train, *others = (Features(each.values, each.labels) for each in labelled.values())
+        train, *others = (each.labelled() for each in self._stored.values())
         found, judged = [], 0
         for split, verdicts in zip(rows, judge(train, others)):
             judged += int(np.isfinite(verdicts.margins).sum())

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import os
-from typing import Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from tf_simclrv2.data.batches import evaluation_batches
 from tf_simclrv2.data.labels import labelled_ids
 from tf_simclrv2.data.sources import Source, open_source
 from tf_simclrv2.data.sources.chosen import Chosen
-from tf_simclrv2.evaluation.features import feature_batches
+from tf_simclrv2.evaluation.features import Features, feature_batches
 from tf_simclrv2.keras2 import tf
 from tf_simclrv2.networks.network import Network
 from tf_simclrv2.runtime.checkpoint import Checkpoint
@@ -39,11 +39,19 @@ class Stored(NamedTuple):
     values: np.ndarray
     labels: np.ndarray
 
-    def only(self, rows: np.ndarray) -> "Stored":
-        """Some of the images; their features are held in memory unless they are all."""
-        if len(rows) == len(self.ids):
-            return self
-        return Stored([self.ids[row] for row in rows], self.values[rows], self.labels[rows])
+    def of(self, labels: Mapping[str, int]) -> Features:
+        """The features of images that have these labels, by id, in the order of the source.
+
+        They are held in memory unless the images are all.
+        """
+        rows = [row for row, each in enumerate(self.ids) if each in labels]
+        values = self.values if len(rows) == len(self.ids) else self.values[rows]
+        return Features(values, np.array([labels[self.ids[row]] for row in rows], np.int64))
+
+    def labelled(self) -> Features:
+        """The features of all images that have a label."""
+        names = {each: int(label) for each, label in zip(self.ids, self.labels) if label >= 0}
+        return self.of(names)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +75,7 @@ class Frozen:
     network: Network
     use_ema_weights: bool = False
     feature_type: str = "float32"
+    _indexed: Dict[str, Tuple[Images, np.ndarray]] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def open(cls, section: FrozenSection) -> "Frozen":
@@ -119,7 +128,7 @@ class Frozen:
         Raises:
           ConfigError: they can't be stored.
         """
-        images, labels = _indexed(self.source, split)
+        images, labels = self._images_of(split)
         store = FeatureStore(
             self.run.path, self._weights, self.network.hidden_dim(self.layer), self.feature_type
         )
@@ -127,25 +136,35 @@ class Frozen:
         compute = functools.partial(self._compute, split, len(images.ids))
         return Stored(images.ids, store.features(called, images, compute), labels)
 
-    def labelled(self, choice: LabelsConfig) -> Stored:
-        """Returns the features of the training split's labelled images.
+    def labelled(self, choice: LabelsConfig) -> Dict[str, int]:
+        """Returns the classes of the training split's labelled images by id; computes nothing.
 
         Args:
           choice: which of those that have a label.
 
         Raises:
-          ConfigError: none has a label, or none can be chosen like that; or the features can't be
-            stored.
+          ConfigError: none has a label, or none can be chosen like that.
         """
-        split, source = self.data.train_split, self.source
-        if source.num_classes is None:
-            raise source.without_labels("this command")
-        chosen = labelled_ids(source, split, choice)
-        found = self.features(split)
-        rows = np.flatnonzero(found.labels >= 0)
-        if chosen is not None:
-            rows = np.flatnonzero([example_id in chosen for example_id in found.ids])
-        return found.only(rows)
+        split = self.data.train_split
+        if self.source.num_classes is None:
+            raise self.source.without_labels("this command")
+        # Else a class without an example, which a table may have, would be refused.
+        chosen = None if choice.is_everything else labelled_ids(self.source, split, choice)
+        images, labels = self._images_of(split)
+        return {
+            each: int(label)
+            for each, label in zip(images.ids, labels)
+            if label >= 0 and (chosen is None or each in chosen)
+        }
+
+    def has_labels(self, split: str) -> bool:
+        """Whether an image of a split has a label; computes nothing."""
+        return bool((self._images_of(split)[1] >= 0).any())
+
+    def _images_of(self, split: str) -> Tuple[Images, np.ndarray]:
+        if split not in self._indexed:
+            self._indexed[split] = _indexed(self.source, split)
+        return self._indexed[split]
 
     @property
     def _weights(self) -> str:

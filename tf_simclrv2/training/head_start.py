@@ -53,8 +53,19 @@ def start_from_ridge(
     chosen = source if labelled is None else Chosen(source, list(labelled))
     images = evaluation_batches(chosen, dataclasses.replace(data, eval_steps=0), data.train_split)
     solution = ridge.solve(features(network, images, network.classifier_input))
-    assert network.supervised_head is not None  # Fine-tuning has one.
+    set_classifier(network, solution, ridge.SHARPNESS)
+
+
+def set_classifier(network: Network, solution: ridge.Solution, sharpness: float) -> None:
+    """Sets the classifier's layer to a ridge regression.
+
+    Args:
+      network: with a classifier.
+      solution: the regression on the layer that the classifier reads.
+      sharpness: what its outputs are multiplied by, to be logits.
+    """
+    assert network.supervised_head is not None
     dense = network.supervised_head.dense
     kernel, bias = solution.spread(dense.units)
-    dense.kernel.assign(ridge.SHARPNESS * kernel)
-    dense.bias.assign(ridge.SHARPNESS * bias)
+    dense.kernel.assign(sharpness * kernel)
+    dense.bias.assign(sharpness * bias)

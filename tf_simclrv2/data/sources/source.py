@@ -3,7 +3,7 @@
 import abc
 import hashlib
 import os
-from typing import Collection, Dict, Iterable, List, Optional
+from typing import Collection, Dict, Iterable, List, Mapping, Optional
 
 from tf_simclrv2.config import ConfigError, DataConfig, refuse
 from tf_simclrv2.config.user_files import printable
@@ -36,6 +36,7 @@ class Source(abc.ABC):
       shuffle_buffer: undecoded examples that may be held for shuffling; None is all of them.
       directory: where its files are; None if there are none.
       evaluation_advice: what to do if there is no split to evaluate on.
+      chosen_by: how images were chosen to be labelled, by id, as far as that is known.
       must_hold_out: whether training is refused if there is no split to evaluate on.
     """
 
@@ -49,6 +50,7 @@ class Source(abc.ABC):
     )
 
     must_hold_out = True
+    chosen_by: Mapping[str, str] = {}
 
     def prepare(self) -> None:  # noqa: B027  most sources have nothing to prepare
         """Makes the images ready to read, for example by downloading them.

@@ -39,6 +39,7 @@ class TableSource(Source):
     Attributes:
       base, pool: as given. The images of ``train``, ``validation`` and ``test`` are all of the
         pool, under the same ids, whatever the table says.
+      rows: of the table, by the ids of their images.
       chosen_by: how images were chosen to be labelled, by id, as far as the table says it.
 
     Raises:
@@ -66,7 +67,7 @@ class TableSource(Source):
         table = read_labels(data.labels)
         self._listed = base.listed(pool)
         names = Names(list(self._listed), list(self._listed.values()), _roots(base, data))
-        rows = joined(
+        self.rows = rows = joined(
             table, names, base.called if base.splits == [pool] else f"{base.called} {pool}"
         )
         self._num_classes = len(table.classes)
@@ -84,6 +85,10 @@ class TableSource(Source):
         # Whether the other splits of the base can be evaluated on.
         self._has_others = self.class_names is not None and base.class_names == self.class_names
         self._split_of = {each: row.split for each, row in rows.items() if row.split != TRAIN}
+        if pool in self._split_of.values():
+            raise table.refuse(
+                f"has images of {pool}, but --train_split={pool} trains on all of it"
+            )
         if whole and not table.has_splits:
             self._split_of = dict.fromkeys(self._label_of, ALL)
         elif not table.has_splits and not self._evaluates_others:
@@ -109,7 +114,7 @@ class TableSource(Source):
             del self._split_of[each]
         if unlabelled and self.class_names is not None:
             logger.warning(
-                "%s: %d images of validation and test have no label, such as %s, and were left out",
+                "%s: images of validation and test without a label (%d, such as %s) were left out",
                 self.called, len(unlabelled), printable(unlabelled[0]),
             )  # fmt: skip
 

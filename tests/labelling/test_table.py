@@ -1,0 +1,49 @@
+"""The table of a round."""
+
+import csv
+import io
+
+from tf_simclrv2.labelling.table import next_round
+
+
+def test_a_first_round_has_a_row_without_label_for_each_image():
+    table = next_round(["b.png", 'a, "b".png'], "centres")
+    assert table.as_csv() == (
+        "image,label,chosen_by,number\n"
+        "b.png,,centres,1\n"
+        '"a, ""b"".png",,centres,2\n'
+    )  # fmt: skip
+    assert (table.chosen, table.numbers, table.label_column) == ([1, 2], [1, 2], 1)
+
+
+def test_earlier_rows_stay_first_with_all_their_columns():
+    header = ["who", "Label ", " IMAGE", "Number"]
+    records = {2: ["me", "cat", "1.png", "7"], 5: ["you", "", "2.png", "x"]}
+    table = next_round(["3.png"], "random", header, records)
+    assert table.rows == [
+        ["who", "Label ", " IMAGE", "Number", "chosen_by"],
+        ["me", "cat", "1.png", "7", ""],
+        ["you", "", "2.png", "x", ""],
+        ["", "", "3.png", "8", "random"],
+    ]
+    assert (table.chosen, table.numbers, table.label_column) == ([3], [8], 1)
+
+
+def test_an_image_that_was_left_without_label_moves_and_keeps_further_columns():
+    records = {2: ["a", "", "centres", "1", "see"], 3: ["b", "cat", "centres", "2", ""]}
+    header = ["image", "label", "chosen_by", "number", "note"]
+    table = next_round(["a", "c"], "random", header, records, {"a": 2})
+    assert table.rows[1:] == [
+        ["b", "cat", "centres", "2", ""],
+        ["a", "", "random", "3", "see"],
+        ["c", "", "random", "4", ""],
+    ]
+
+
+def test_rounds_add_up():
+    table = next_round(["a", "b"], "centres")
+    for image in "cd":
+        header, *rows = csv.reader(io.StringIO(table.as_csv()))
+        table = next_round([image], "coreset", header, dict(enumerate(rows)))
+    assert [row[0] for row in table.rows] == ["image", "a", "b", "c", "d"]
+    assert [row[3] for row in table.rows[1:]] == ["1", "2", "3", "4"]

@@ -1,0 +1,151 @@
+"""``probe``: what labels are worth on a run's frozen features, without training."""
+
+import dataclasses
+import logging
+from typing import Dict, List, Mapping, Optional
+
+from tqdm import tqdm
+
+from tf_simclrv2.config import (
+    ConfigError,
+    DistillConfig,
+    FinetuneConfig,
+    ProbeConfig,
+    inherit_pretrained,
+    refuse,
+)
+from tf_simclrv2.config.labelling import ProbeSection
+from tf_simclrv2.data.sources import Source
+from tf_simclrv2.evaluation import probe
+from tf_simclrv2.programs import command_line, probe_report
+from tf_simclrv2.runtime.solved_run import check_new
+from tf_simclrv2.training.frozen import Frozen
+from tf_simclrv2.training.probe_run import write_probe_run
+
+logger = logging.getLogger(__name__)
+
+# What select writes of images that it chose at random.
+_RANDOM = "random"
+
+
+def run(values: Mapping[str, object]) -> None:
+    """Measures, writes ``probe.csv`` and, where they are asked for, a picture and a run.
+
+    Args:
+      values: the flags that were given.
+
+    Raises:
+      ConfigError: a setting that can't be used.
+    """
+    config = command_line.build(ProbeConfig, values)
+    section = config.probe
+    frozen = Frozen.open(section)
+    config.labels.check_table(frozen.data.labels)
+    labelled = frozen.labelled(config.labels)
+    _check_classes(frozen, section)
+    _check_labels(labelled, frozen)
+    _check_budgets(labelled, section)
+    test_split = _test_split(frozen, section)
+    report = probe_report.Report.open(section, frozen.run.path)
+    directory = None if section.run_dir is None else check_new(section.run_dir, "run_dir")
+    own = None if directory is None else _fine_tuning(config, frozen, test_split)
+
+    train = frozen.features(frozen.data.train_split).of(labelled)
+    test = None if test_split is None else frozen.features(test_split).labelled()
+    measured = probe.left_out(train)
+    if test is not None and test_split is not None:
+        measured += probe.measure(train, test, test_split)
+    selected = _selected(labelled, frozen.source)
+    report.write(measured, selected)
+    if section.budgets:
+        draws = probe.Draws(section.sorted_budgets, section.seeds, section.balanced)
+        curve = probe.curve(train, test, test_split or "", draws)
+        total = len(draws.budgets) * draws.seeds
+        drawn = [each for one in tqdm(curve, "draws", total) for each in one]
+        report.write_curve(measured, selected, drawn, draws)
+    if directory is not None and own is not None:
+        write_probe_run(directory, own, frozen, labelled, train)
+        logger.info("%s: the ridge classifier as a run", directory.path)
+
+
+def _test_split(frozen: Frozen, section: ProbeSection) -> Optional[str]:
+    """The split to measure on; None if no other images have labels."""
+    split, train_split = frozen.eval_split, frozen.data.train_split
+    if section.eval_split == train_split:
+        raise refuse("eval_split", train_split, "must be another split than --train_split")
+    if split in (None, train_split) or not frozen.has_labels(str(split)):
+        return None
+    return split
+
+
+def _check_classes(frozen: Frozen, section: ProbeSection) -> None:
+    """Refuses a classifying network of other classes than the data's."""
+    known, names = frozen.run.settings, frozen.source.class_names or []
+    if known.step_of_method == "pretrain" or known.knows_classes(names):
+        return
+    # A table may have grown by classes since.
+    if known.class_names_known and set(known.class_names or []) <= set(names):
+        return
+    raise refuse(
+        "model_dir",
+        section.model_dir,
+        f"was trained on the classes {_some(known.class_names or [])}, but {frozen.source.called} "
+        f"has {_some(names)}; give the pretraining run to probe those",
+    )
+
+
+def _check_labels(labelled: Mapping[str, int], frozen: Frozen) -> None:
+    """Refuses labels from which nothing can be learnt."""
+    names, split = frozen.source.class_names or [], frozen.data.train_split
+    present = sorted(set(labelled.values()))
+    if not labelled:
+        said = f"no image of {split} has a label"
+    elif len(present) == 1:
+        said = f"all {len(labelled)} labelled images of {split} are of class {names[present[0]]}"
+    elif len(labelled) < len(names):
+        said = f"{split} has {len(labelled)} labelled images, fewer than its {len(names)} classes"
+    else:
+        return
+    raise ConfigError(
+        f"{frozen.source.called}: {said}, so no classifier can be learnt; label at least one image "
+        "of each class."
+    )
+
+
+def _check_budgets(labelled: Mapping[str, int], section: ProbeSection) -> None:
+    least, most = len(set(labelled.values())), len(labelled)
+    if section.budgets and not all(least <= each <= most for each in section.sorted_budgets):
+        raise refuse(
+            "budgets",
+            section.budgets,
+            f"each must be at least {least}, the number of classes, and at most {most}, the number "
+            "of labelled images",
+        )
+
+
+def _selected(labelled: Mapping[str, int], source: Source) -> bool:
+    """Whether some images were chosen to be labelled, and not at random."""
+    return any(source.chosen_by.get(each, _RANDOM) != _RANDOM for each in labelled)
+
+
+def _fine_tuning(config: ProbeConfig, frozen: Frozen, eval_split: Optional[str]) -> FinetuneConfig:
+    """The config of the run: as of a fine-tuning of this network on these labels."""
+    section, base = config.probe, frozen.run.config
+    size = frozen.data.resolved_image_size
+    data = dataclasses.replace(frozen.data, image_size=size, eval_split=eval_split)
+    values: Dict[str, object] = {
+        **dataclasses.asdict(data),
+        **dataclasses.asdict(config.labels),
+        "model_dir": section.run_dir,
+        "checkpoint": section.model_dir,
+        "use_ema_weights": section.use_ema_weights,
+        "ft_proj_selector": frozen.layer,
+        "head_start": "ridge",
+    }
+    if isinstance(base, DistillConfig):
+        values["proj_head_mode"] = "none"
+    return command_line.build(FinetuneConfig, inherit_pretrained(values, base, section.model_dir))
+
+
+def _some(names: List[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
