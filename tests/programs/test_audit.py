@@ -191,6 +191,8 @@ REFUSED = {
     "a file in the way": (["--output_dir={tmp}/file"], ["--output_dir={tmp}/file", "a file"]),
     "a file above": (["--output_dir={tmp}/file/new"], ["--output_dir={tmp}/file/new"]),
     "something else there": (["--output_dir={tmp}/empty"], ["--output_dir={tmp}/empty", "config"]),
+    "another's summary": (["--output_dir={tmp}/summary"], ["--output_dir={tmp}/summary", ".json"]),
+    "a directory called so": (["--output_dir={tmp}/folder"], ["{tmp}/folder", "unlike.csv"]),
     "no such split": (["--eval_split=dev"], ["--eval_split=dev", "test, train"]),
     "no such layer": (["--layer=9"], ["--layer=9"]),
     "another data set's split": (["--train_split=validation"], ["--train_split=validation"]),
@@ -203,13 +205,18 @@ def test_what_cannot_be_used_is_refused_in_one_sentence(audit, model, tmp_path, 
     (tmp_path / "empty").mkdir()
     shutil.copy(f"{model}/config.json", tmp_path / "empty")
     (tmp_path / "file").write_text("mine")
+    for name, content in (("summary", "{}"), ("folder", '{"labels_judged": 3}')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "audit.json").write_text(content)
+    (tmp_path / "folder" / "unlike.csv").mkdir()
     outcome = audit(*(flag.format(tmp=tmp_path) for flag in flags))
     assert outcome.code == 1, outcome.err
     assert outcome.err.startswith("error: ") and outcome.err.count("\n") == 1
     for part in parts:
         assert part.format(tmp=tmp_path) in outcome.err
     assert (tmp_path / "file").read_text() == "mine"
-    assert sorted(os.listdir(tmp_path)) == ["empty", "file"]
+    assert sorted(os.listdir(tmp_path)) == ["empty", "file", "folder", "summary"]
+    assert os.listdir(tmp_path / "summary") == ["audit.json"]
 
 
 def test_limits_are_numbers_or_shares():

@@ -5,17 +5,17 @@ import io
 import json
 import logging
 import os
-from typing import Dict, Iterable, List, NamedTuple, Sequence, Tuple
+from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
 from tf_simclrv2.config import refuse
 from tf_simclrv2.config.labelling import AuditSection
-from tf_simclrv2.config.user_files import DIRECTORY, printable
+from tf_simclrv2.config.user_files import DIRECTORY, FILE, printable
 from tf_simclrv2.labelling import contact_sheet
 from tf_simclrv2.labelling.audit import LOOKS_WRONG
 from tf_simclrv2.runtime.disk import writing
-from tf_simclrv2.runtime.files import check_place, write_whole
+from tf_simclrv2.runtime.files import check_place, kind_of, write_whole
 from tf_simclrv2.runtime.scratch import replacing_directory
 from tf_simclrv2.training.auditing import Audit, Image
 from tf_simclrv2.training.frozen import Frozen
@@ -65,22 +65,41 @@ def check_place_of(section: AuditSection, run: str) -> str:
     )
     kind = check_place(path, flag, DIRECTORY, value)
     try:
-        names = set(os.listdir(path)) if kind == DIRECTORY else set()
+        foreign = _foreign_entry(path) if kind == DIRECTORY else None
         folder = os.path.dirname(path)
         while not os.path.lexists(folder):
             folder = os.path.dirname(folder)
     except OSError as error:
         raise refuse(flag, value, f"can't be read ({error.strerror})") from error
-    others = sorted(names - _FILES) or (sorted(names) if _SUMMARY not in names else [])
-    if others:
+    if foreign is not None:
         raise refuse(
             flag,
             value,
-            f"{path} must be new, empty or an earlier audit's, but holds {printable(others[0])}",
+            f"{path} must be new, empty or an earlier audit's, but holds {printable(foreign)}",
         )
     if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
         raise refuse(flag, value, f"can't be written ({folder} is no directory to write into)")
     return path
+
+
+def _foreign_entry(path: str) -> Optional[str]:
+    """What a directory holds that no audit has written; None if there is nothing."""
+    names = sorted(os.listdir(path))
+    files = [name for name in names if kind_of(os.path.join(path, name)) == FILE]
+    foreign = next((name for name in names if name not in files or name not in _FILES), None)
+    if foreign is None and names and not _is_summary(os.path.join(path, _SUMMARY)):
+        foreign = names[0]
+    return foreign
+
+
+def _is_summary(path: str) -> bool:
+    """Whether a file is a summary that an audit has written."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+    except (FileNotFoundError, ValueError):
+        return False
+    return isinstance(content, dict) and "labels_judged" in content
 
 
 def counted(audit: Audit) -> Dict[str, Count]:
