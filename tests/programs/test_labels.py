@@ -86,6 +86,7 @@ def test_a_run_continues_on_the_same_labels_only(command, root, method, fine_tun
     try:
         _table(root / "labels.csv", 36)
         refused = again(f"{root}/linked.csv")
+        measured = command("evaluate", f"--model_dir={fine_tuned}", "--baselines")
     finally:
         (root / "labels.csv").write_text(before[0])
     assert refused.code == 1 and refused.err.count("\n") == 1
@@ -95,6 +96,7 @@ def test_a_run_continues_on_the_same_labels_only(command, root, method, fine_tun
         r"so train in another directory",
         refused.err,
     ), refused.err
+    assert measured.code == 1 and "on the same labels can't be measured" in measured.err
     assert _content(fine_tuned, "labelled_examples.txt") == before[1]
 
 
