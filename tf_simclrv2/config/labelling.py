@@ -136,6 +136,7 @@ class SelectSection(FrozenSection):
         None,
         "New directory for labels.csv, the contact sheet and the page; by default selected, or "
         "selected_2 and so on, in the run's directory.",
+        must=Must("name a directory", bool),
         is_path=True,
     )
 

@@ -104,7 +104,7 @@ def _check_labels(table: LabelTable, names: Sequence[str], whose: str) -> None:
             more = ", ..." if len(names) > _NAMES_SHOWN else ""
             raise table.refuse(
                 f"{table.at(row)} has the label {quoted(row.label)}, which is none of the classes "
-                f"{whose} ({', '.join(names[:_NAMES_SHOWN])}{more})"
+                f"{whose} ({', '.join(map(quoted, names[:_NAMES_SHOWN]))}{more})"
             )
 
 
