@@ -229,9 +229,8 @@ def _labels(run: RunDirectory) -> str:
         before = _labels_before(run)
         if config.contrastive.lineareval_while_pretraining and run.class_names:
             features = before or "none"
-            return (
-                f"{features} for the features; all of the split for the classifier, a linear probe"
-            )
+            probed = _chosen(run, LabelsConfig()) if config.data.labels else "all of the split"
+            return f"{features} for the features; {probed} for the classifier, a linear probe"
         return before or "none"
     if not isinstance(config, DistillConfig):
         return _chosen(run, config.labels)
@@ -261,12 +260,15 @@ def _labels_before(run: RunDirectory) -> str:
 
 
 def _chosen(run: RunDirectory, labels: LabelsConfig) -> str:
-    if labels.is_everything:
+    table = run.config.data.labels
+    if labels.is_everything and not table:
         count = run.data().get("num_examples")
         return f"all {count:,} of the split" if isinstance(count, int) else "all of the split"
-    by = f"drawn by seed {labels.label_seed}"
+    by = "" if labels.is_everything else f"drawn by seed {labels.label_seed}"
     if labels.label_subset_file:
         by = f"listed in {escaped(labels.label_subset_file)}"
+    if table:
+        by += f"{' ' * bool(by)}of those in the table {escaped(table)}"
     try:
         # Lines end in line feeds; names may hold any other character.
         with open(run.file("labelled_examples.txt"), "rb") as file:

@@ -27,7 +27,7 @@ EVERY_FIELD = pytest.mark.parametrize(
 def made(section, **fields):
     """A section with a value for every field that must have one."""
     required = {
-        name: "given"
+        name: 1 if typing.get_type_hints(kind)[name] is int else "given"
         for (kind, name), field in FIELDS.items()
         if kind is section and (field.metadata["required"] or name == "checkpoint")
     }

@@ -97,6 +97,15 @@ class TestLayouts:
         with pytest.raises(ConfigError, match=r"--unlabeled_data_dir=.*nothing: must hold images"):
             open_unlabelled(str(tmp_path / "nothing"), DataConfig())
 
+    def test_level_0_takes_images_at_any_depth_without_labels(self, tmp_path):
+        for path in ("train/cat/1.png", "test/2.png", "3.png", "unlabelled/b/c/4.png"):
+            _write(tmp_path / path)
+        source = _open(tmp_path, class_level=0)
+        assert source.splits == ["train"] and source.class_names is None
+        assert _ids(source, "train") == [
+            "3.png", "test/2.png", "train/cat/1.png", "unlabelled/b/c/4.png",
+        ]  # fmt: skip
+
     def test_an_unknown_split_is_refused_with_those_there_are(self, tmp_path):
         for split in ("train", "test"):
             for name in ("cat", "dog"):

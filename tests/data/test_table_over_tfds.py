@@ -52,3 +52,12 @@ def test_with_other_classes_a_part_of_the_table_is(tmp_path, digits):
     assert 9 <= source.num_examples("validation") <= 11
     with pytest.raises(ConfigError, match="digits has the splits train, validation"):
         source.check_split("test", "eval_split")
+
+
+def test_a_split_of_the_table_is_none_to_train_on(tmp_path):
+    examples = open_source(DataConfig()).index("test").take(2).as_numpy_iterator()
+    rows = [(each["id"].decode(), f"{each['label']},test") for each in examples]
+    path = tmp_path / "labels.csv"
+    path.write_text("image,label,split\n" + "".join(f"{image},{rest}\n" for image, rest in rows))
+    with pytest.raises(ConfigError, match="has images of test, but --train_split=test trains on a"):
+        open_source(DataConfig(labels=str(path), train_split="test"))

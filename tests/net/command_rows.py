@@ -9,6 +9,7 @@ from typing import Any, Callable, List, Optional
 import numpy as np
 from PIL import Image
 
+from tests.net.audit_rows import AUDIT
 from tests.net.held import Ran
 from tests.net.looks import is_at, refused, tpu
 from tests.net.probe_rows import PROBE
@@ -311,6 +312,7 @@ ROWS: Rows = {
     "predict": PREDICT,
     "embed": EMBED,
     "select": SELECT,
+    "audit": AUDIT,
     "convert": CONVERT,
     "export": EXPORT,
     "demo": DEMO,

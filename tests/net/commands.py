@@ -16,6 +16,7 @@ _BASE = {
     f"{PLAIN}",
     "probe": "--model_dir={pretrained} --labels_per_class=1",
     "select": "--model_dir={pretrained} --budget=5",
+    "audit": "--model_dir={pretrained}",
     "predict": "--saved_model={exported} --images={three}",
     "embed": "--saved_model={exported} --images={three}",
     "convert": "--google_checkpoint={google}",
@@ -27,6 +28,7 @@ _WRITTEN = {
     "views": ("--output", "views.png"),
     "probe": ("--output_dir", "probe"),
     "select": ("--output_dir", "selected"),
+    "audit": ("--output_dir", "audit"),
     "predict": ("--output", "predictions.csv"),
     "embed": ("--output", "embeddings.npy"),
     "convert": ("--model_dir", "run"),
@@ -62,7 +64,7 @@ def _watched(command: str) -> Iterator[Any]:
     if command == "export":
         with held.saving_is_stubbed():
             yield []
-    elif command == "probe":
+    elif command in ("probe", "audit"):
         with held.frozen_network() as frozen:
             yield frozen
     elif command == "select":

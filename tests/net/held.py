@@ -12,7 +12,7 @@ import inspect
 import os
 import re
 import tempfile
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, Iterator, List, Optional
 from unittest import mock
 
 import numpy as np
@@ -66,6 +66,7 @@ class Ran:
       compiles: what each function that TensorFlow made was to be compiled by XLA.
       cached: how many data sets were to be kept in memory.
       seen: what else somebody saw of it.
+      code: the exit code that the command returned; None if it returned none.
     """
 
     def __init__(self, command: str, *flags: str):
@@ -73,6 +74,7 @@ class Ran:
         self.values: Dict[str, Any] = {}
         self.refused = self.message = self.tpu = None
         self.seen: Any = None
+        self.code: Optional[int] = None
         self.compiles: List[bool] = []
         self.cached = 0
         arguments = [argument for flag in flags for argument in flag.split()]
@@ -82,7 +84,7 @@ class Ran:
                 patches.enter_context(patch)
             try:
                 self.values = command_line.parse(COMMANDS[command].config, arguments)
-                program.run(self.values)
+                self.code = program.run(self.values)
             except ConfigError as error:
                 self.message = str(error)
                 named = re.match(r"--(\w+)[=:]", self.message)

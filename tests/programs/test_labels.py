@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from export import model_card
 from tests.conftest import DIGITS_VIEWS, FEW_STEPS, TINY
 from tf_simclrv2.programs.main import main
+from tf_simclrv2.runtime.run_directory import RunDirectory
 
 FILES = [f"{folder}/{number}.png" for number in range(20) for folder in ("a", "b/c", "b/c/d")]
 CLASSES = ("dark", "light")
@@ -69,6 +71,11 @@ def test_fine_tuning_learns_from_the_labelled_images_alone(root, fine_tuned):
     expected = {f"{file}\t{CLASSES[number % 2]}" for number, file in enumerate(FILES[:30])}
     assert len(lines) == 26 and set(lines) < expected
     assert _content(fine_tuned, "config.json")["class_names"] == list(CLASSES)
+    card = model_card._labels(RunDirectory(fine_tuned))
+    assert (
+        card.replace("\\", "")
+        == f"26 examples of the split, of those in the table {root}/labels.csv"
+    )
 
 
 def test_a_run_continues_on_the_same_labels_only(command, root, method, fine_tuned, monkeypatch):
@@ -86,6 +93,7 @@ def test_a_run_continues_on_the_same_labels_only(command, root, method, fine_tun
     try:
         _table(root / "labels.csv", 36)
         refused = again(f"{root}/linked.csv")
+        measured = command("evaluate", f"--model_dir={fine_tuned}", "--baselines")
     finally:
         (root / "labels.csv").write_text(before[0])
     assert refused.code == 1 and refused.err.count("\n") == 1
@@ -95,6 +103,7 @@ def test_a_run_continues_on_the_same_labels_only(command, root, method, fine_tun
         r"so train in another directory",
         refused.err,
     ), refused.err
+    assert measured.code == 1 and "on the same labels can't be measured" in measured.err
     assert _content(fine_tuned, "labelled_examples.txt") == before[1]
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from tf_simclrv2.config import SelectConfig, sections_of
+from tf_simclrv2.config.user_files import printable
 from tf_simclrv2.labelling.select import METHODS
 
 NAMES = ["a, b.png", 'quo"ted.png', "</script>.png", "deep/er/c.png", "d\u00e9.png"]
@@ -86,7 +87,7 @@ def test_a_first_round_leaves_a_table_a_sheet_and_a_page(select, folder, tmp_pat
 
 def test_the_last_image_is_said_to_be_a_copy(select):
     outcome, _ = select(f"--budget={NUM_IMAGES}")
-    assert "1 of them are near-duplicates" in outcome.err
+    assert "no more images differ: 1;" in outcome.err
 
 
 def test_rounds_add_up(select, tmp_path):
@@ -163,6 +164,7 @@ REFUSED = {
     "a file": (["--budget=3", "--output_dir={tmp}/two.csv"], ["--output_dir", "is a file"]),
     "a table": (["--budget=3", "--output_dir={tmp}/full"], ["holds labels.csv already"]),
     "something": (["--budget=3", "--output_dir={tmp}/other"], ["holds something already"]),
+    "no name": (["--budget=3", "--output_dir="], ["--output_dir=", "name a directory"]),
     "below a file": (["--budget=3", "--output_dir={tmp}/two.csv/new"], ["--output_dir"]),
     "the system's": (["--budget=3", "--output_dir=/proc/new"], ["--output_dir=/proc/new"]),
     "other images": (["--budget=3", "--labels={tmp}/alien.csv"], ["alien.csv", "line 2"]),
@@ -170,19 +172,26 @@ REFUSED = {
     "a label that is no class": (
         ["--budget=3", "--labels={tmp}/two.csv", "--classes={tmp}/classes.txt"], ["two.csv", "bat"]
     ),
+    "nothing is left": (["--budget=1", "--labels={tmp}/all.csv"], ["all.csv", "none is left"]),
     "no layer": (["--budget=3", "--layer=9"], ["--layer=9"]),
     "empty folder": (["--budget=3", "--data_dir={tmp}/void"], ["--data_dir={tmp}/void"]),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_can_not_be_done_is_told_in_one_sentence(command, arguments, run, tmp_path, name):
+def test_what_can_not_be_done_is_told_in_one_sentence(
+    command, arguments, run, folder, tmp_path, name
+):
     for directory in ("full", "other", "empty", "void"):
         (tmp_path / directory).mkdir()
     (tmp_path / "empty" / "config.json").write_text((run / "config.json").read_text())
     (tmp_path / "full" / "labels.csv").write_text("image,label\n")
     (tmp_path / "other" / "notes.txt").write_text("mine")
     (tmp_path / "two.csv").write_text("image,label\n0.png,owl\n1.png,bat\n")
+    names = sorted(os.fspath(each.relative_to(folder)) for each in folder.rglob("*.png"))
+    with open(tmp_path / "all.csv", "w", encoding="utf-8", newline="") as file:
+        rows = [[printable(name), str(number % 2)] for number, name in enumerate(names)]
+        csv.writer(file).writerows([["image", "label"], *rows])
     (tmp_path / "alien.csv").write_text("image,label\nalien.png,owl\n")
     (tmp_path / "classes.txt").write_text("owl\ncat\n")
     flags, words = ([each.format(tmp=tmp_path) for each in part] for part in REFUSED[name])

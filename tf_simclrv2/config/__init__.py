@@ -7,6 +7,7 @@ run directory's ``config.json``, is instant and refuses a bad setting before any
 """
 
 from tf_simclrv2.config.commands import (
+    AuditConfig,
     ConvertConfig,
     DemoConfig,
     DemoSection,
@@ -88,6 +89,7 @@ __all__ = [
     "RESNET_DEPTHS",
     "SMALLEST_IMAGE",
     "STRATEGIES",
+    "AuditConfig",
     "AugmentationConfig",
     "ComputeConfig",
     "Config",

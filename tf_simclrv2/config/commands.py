@@ -6,7 +6,7 @@ from typing import Union
 from tf_simclrv2.config.data import DataConfig, EvaluationConfig, UnlabelledConfig
 from tf_simclrv2.config.devices import ComputeConfig, DevicesConfig
 from tf_simclrv2.config.exported import ConversionConfig, EmbeddingConfig, PredictionConfig
-from tf_simclrv2.config.labelling import ProbeSection, SelectSection
+from tf_simclrv2.config.labelling import AuditSection, ProbeSection, SelectSection
 from tf_simclrv2.config.network import NetworkConfig, ProjectionHeadConfig
 from tf_simclrv2.config.optimization import OptimizationConfig
 from tf_simclrv2.config.settings import Config, Must, Section, refuse, setting
@@ -170,6 +170,13 @@ class SelectConfig(Config):
     """Images that are worth labelling next, with a page to label them on."""
 
     selection: SelectSection
+
+
+@dataclasses.dataclass(frozen=True)
+class AuditConfig(Config):
+    """Labels that look wrong, near-duplicates and leaks across splits, and images unlike others."""
+
+    audit: AuditSection
 
 
 @dataclasses.dataclass(frozen=True)

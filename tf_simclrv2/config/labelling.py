@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, NamedTuple, Optional
 
 from tf_simclrv2.config.data import DataConfig
 from tf_simclrv2.config.settings import Must, Section, required, setting, setting_of
@@ -136,6 +136,7 @@ class SelectSection(FrozenSection):
         None,
         "New directory for labels.csv, the contact sheet and the page; by default selected, or "
         "selected_2 and so on, in the run's directory.",
+        must=Must("name a directory", bool),
         is_path=True,
     )
 
@@ -155,3 +156,68 @@ class SelectSection(FrozenSection):
             classes=self.classes or applied.classes,
             holdout_fraction=self.holdout_fraction or 0.0,
         )
+
+
+# What can make an audit fail.
+FINDINGS = ("labels", "duplicates", "conflicts", "leaks", "unlike")
+_LIMIT = re.compile(rf"({'|'.join(FINDINGS)})(?::([0-9]{{1,9}}|[01]?\.[0-9]{{1,9}}))?", re.ASCII)
+
+
+class Limit(NamedTuple):
+    """What an audit may find at most.
+
+    Attributes:
+      finding: of ``FINDINGS``.
+      most: how many, or which share of those that were examined.
+      is_share: whether it is a share.
+    """
+
+    finding: str
+    most: float
+    is_share: bool
+
+
+def limits_of(text: str) -> Optional[List[Limit]]:
+    """Reads limits such as ``leaks,duplicates:5,labels:0.01``; None if they are no limits.
+
+    A whole number is a number of findings, one with a point a share; without either none is
+    allowed.
+    """
+    found: Dict[str, Limit] = {}
+    for part in text.split(","):
+        match = _LIMIT.fullmatch(part.strip())
+        if match is None or match[1] in found:
+            return None
+        number = match[2] or "0"
+        if float(number) > 1 and "." in number:
+            return None
+        found[match[1]] = Limit(match[1], float(number), "." in number)
+    return list(found.values())
+
+
+@dataclasses.dataclass(frozen=True)
+class AuditSection(FrozenSection):
+    """Which run, frozen, which images, and what to do with what is found."""
+
+    output_dir: Optional[str] = setting(
+        None,
+        "Directory for tables and contact sheets, which is new or an earlier audit's; by default "
+        "audit in the run's directory.",
+        is_path=True,
+    )
+    fail_on: Optional[str] = setting(
+        None,
+        "End with exit code 3 if more is found than this allows, such as "
+        "leaks,duplicates:5,labels:0.01 for any leak, more than 5 duplicates, or more than 1% of "
+        "the labels.",
+        must=Must(
+            f"be some of {', '.join(FINDINGS)}, separated by commas, each alone or with what is "
+            "allowed: a whole number, or a share from 0.0 to 1.0",
+            lambda text: limits_of(text) is not None,
+        ),
+    )
+
+    @property
+    def limits(self) -> List[Limit]:
+        """What may be found at most."""
+        return limits_of(self.fail_on) or [] if self.fail_on else []

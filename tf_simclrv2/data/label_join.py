@@ -6,7 +6,7 @@ import os
 from typing import Dict, List, Mapping, Optional, Sequence
 
 from tf_simclrv2.config.user_files import printable
-from tf_simclrv2.data.label_table import LabelTable, Row, read_classes
+from tf_simclrv2.data.label_table import LabelTable, Row, quoted, read_classes
 from tf_simclrv2.data.names import Names
 
 _NAMES_SHOWN = 5
@@ -34,7 +34,7 @@ def joined(table: LabelTable, names: Names, whose: str) -> Dict[str, Row]:
         if len(found) > 1:
             several = " and ".join(printable(names.ids[index]) for index in found[:2])
             raise table.refuse(
-                f"{table.at(row)}: {printable(row.image)} is the name of {len(found)} images; name "
+                f"{table.at(row)}: {quoted(row.image)} is the name of {len(found)} images; name "
                 f"them by their paths, such as {several}"
             )
         if not found:
@@ -45,7 +45,7 @@ def joined(table: LabelTable, names: Names, whose: str) -> Dict[str, Row]:
     if unknown:
         raise table.refuse(
             f"{len(unknown)} of its {len(table.rows)} rows name no image of {whose}, such as "
-            f"{printable(unknown[0].image)} in {table.at(unknown[0])}; images are "
+            f"{quoted(unknown[0].image)} in {table.at(unknown[0])}; images are "
             f"called like {printable(names.ids[0])}"
         )
     return rows
@@ -55,12 +55,12 @@ def _one_of(table: LabelTable, before: Row, now: Row) -> Row:
     """Which of two rows of the same image counts; refuses those that contradict each other."""
     if before.label and now.label and before.label != now.label:
         raise table.refuse(
-            f"{printable(now.image)} is labelled {before.label} in {table.at(before)}, but "
-            f"{now.label} in {table.at(now)}"
+            f"{quoted(now.image)} is labelled {quoted(before.label)} in "
+            f"{table.at(before)}, but {quoted(now.label)} in {table.at(now)}"
         )
     if before.split != now.split:
         raise table.refuse(
-            f"{printable(now.image)} is of {before.split} in {table.at(before)}, but of "
+            f"{quoted(now.image)} is of {before.split} in {table.at(before)}, but of "
             f"{now.split} in {table.at(now)}"
         )
     return before if before.label else now
@@ -103,8 +103,8 @@ def _check_labels(table: LabelTable, names: Sequence[str], whose: str) -> None:
         if row.label and row.label not in known:
             more = ", ..." if len(names) > _NAMES_SHOWN else ""
             raise table.refuse(
-                f"{table.at(row)} has the label {row.label}, which is none of the classes {whose} "
-                f"({', '.join(names[:_NAMES_SHOWN])}{more})"
+                f"{table.at(row)} has the label {quoted(row.label)}, which is none of the classes "
+                f"{whose} ({', '.join(map(quoted, names[:_NAMES_SHOWN]))}{more})"
             )
 
 

@@ -17,6 +17,7 @@ from tf_simclrv2.config.user_files import (
     printable,
     read_lines,
 )
+from tf_simclrv2.config.words import shown
 
 FLAG = "labels"
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
@@ -151,6 +152,11 @@ def read_classes(path: str) -> List[str]:
     return list(names)
 
 
+def quoted(text: str) -> str:
+    """A text of a table as messages show it: in one line, and not at any length."""
+    return shown(printable(text))
+
+
 def _row(path: str, where: str, number: int, texts: Dict[str, str]) -> Row:
     """Checks a row's texts."""
     image, label, split = texts["image"], texts["label"].strip(), texts.get("split", "").strip()
@@ -160,13 +166,13 @@ def _row(path: str, where: str, number: int, texts: Dict[str, str]) -> Row:
         raise refuse(
             FLAG,
             path,
-            f"{where} has the label {printable(label)}, which must be one printable line",
+            f"{where} has the label {quoted(label)}, which must be one printable line",
         )
     if split.casefold() not in _SPLITS:
         raise refuse(
             FLAG,
             path,
-            f"{where} has the split {printable(split)}, which must be train, validation or test",
+            f"{where} has the split {quoted(split)}, which must be train, validation or test",
         )
     chosen_by = texts.get("chosen_by", "").strip()
     return Row(number, image, label, _SPLITS[split.casefold()], chosen_by)
@@ -190,7 +196,7 @@ def _columns(path: str, header: Sequence[str]) -> Dict[str, int]:
             found[name] = position
     missing = [name for name in _NEEDED if name not in found]
     if missing:
-        there = ", ".join(printable(name.strip()) or "an empty one" for name in header[:_SHOWN])
+        there = ", ".join(quoted(name.strip()) or "an empty one" for name in header[:_SHOWN])
         more = ", ..." if len(header) > _SHOWN else ""
         raise refuse(
             FLAG,
@@ -211,7 +217,7 @@ def _read_text(path: str) -> Tuple[Sequence[str], Records]:
     lines = read_lines(path, FLAG)
     for number, text in lines:
         if not text.isascii() and not is_utf8(text):
-            raise not_text(FLAG, path, number, f"it reads {printable(text)[:_SNIFFED_CHARACTERS]}")
+            raise not_text(FLAG, path, number, f"it reads {quoted(text)}")
     records = _records(path, lines, _delimiter(lines))
     _, header = next(records, (0, []))
     return header, records

@@ -36,6 +36,8 @@ class Names:
         Returns:
           Indices of the examples: one, or several that have a file of this name, or none.
         """
+        if text in self._by_id:  # As nearly always.
+            return [self._by_id[text]]
         candidates = list(self._spelled(text))
         for meant in candidates:
             if meant in self._by_id:

@@ -26,6 +26,7 @@ from tf_simclrv2.learners.distiller import Distiller
 from tf_simclrv2.learners.steps import build_network
 from tf_simclrv2.programs import command_line
 from tf_simclrv2.runtime.checkpoint import Checkpoint, open_classifier
+from tf_simclrv2.runtime.labelled import check_same
 from tf_simclrv2.runtime.run_directory import RunDirectory
 from tf_simclrv2.runtime.settings import RunSettings
 from tf_simclrv2.training.baselines import Labels
@@ -160,7 +161,8 @@ def _labelled(
     if isinstance(own, DistillConfig):
         labels, whose = own.labels, "as when this run began"
     else:
-        labels = _labels_of(teacher, config.data, "distillation_alpha", alpha)
+        learner = _learner_of(teacher, "distillation_alpha", alpha)
+        labels = _labels_of(learner, config.data, "distillation_alpha", alpha)
         whose = "all, as for the teacher" if labels.is_everything else "those of the teacher"
         whose = f"of --labels={config.data.labels}" if config.data.labels else whose
     labelled = _chosen(source, split, labels, "distillation_alpha", alpha)
@@ -183,8 +185,18 @@ def labelled_of(run: RunDirectory, source: Source, data: DataConfig) -> Optional
     """
     if source.num_classes is None:
         raise source.without_labels("--baselines")
-    labels = _labels_of(run, data, "baselines", True)
-    return _chosen(source, data.train_split, labels, "baselines", True)
+    learner = _learner_of(run, "baselines", True)
+    labels = _labels_of(learner, data, "baselines", True)
+    labelled = _chosen(source, data.train_split, labels, "baselines", True)
+    if data.labels and labelled is not None and learner.config.data.is_same(data):
+        names = source.class_names or []
+        check_same(
+            learner.file("labelled_examples.txt"),
+            {example: names[label] for example, label in labelled.items()},
+            data.labels,
+            "baselines on the same labels can't be measured; leave --baselines out",
+        )
+    return labelled
 
 
 def _chosen(
@@ -205,16 +217,15 @@ def _chosen(
         ) from error
 
 
-def _labels_of(run: RunDirectory, data: DataConfig, flag: str, value: object) -> LabelsConfig:
-    """Which labels a run has learnt from, as a choice for a run on ``data``.
+def _learner_of(run: RunDirectory, flag: str, value: object) -> RunDirectory:
+    """The run that learnt the labels that a run knows: itself, or a teacher.
 
     Args:
       run: the run, such as a teacher.
-      data: the data set that the labels are to be of.
-      flag: the flag that needs them, for the error.
+      flag: the flag that needs labels, for the error.
       value: its value.
     """
-    advice, of_run = _ADVICE[flag], run.config
+    of_run = run.config
     # A student that used no labels has those of its own teacher.
     while isinstance(of_run, DistillConfig) and of_run.distillation.distillation_alpha == 1:
         path = of_run.distillation.teacher
@@ -225,9 +236,22 @@ def _labels_of(run: RunDirectory, data: DataConfig, flag: str, value: object) ->
                 flag,
                 value,
                 f"needs labels, and the teacher's own teacher, {path}, which knows them, can't be "
-                f"read; {advice}",
+                f"read; {_ADVICE[flag]}",
             ) from error
         of_run = run.config
+    return run
+
+
+def _labels_of(run: RunDirectory, data: DataConfig, flag: str, value: object) -> LabelsConfig:
+    """Which labels a run has learnt from, as a choice for a run on ``data``.
+
+    Args:
+      run: the run that has learnt them.
+      data: the data set that the labels are to be of.
+      flag: the flag that needs them, for the error.
+      value: its value.
+    """
+    of_run = run.config
     own, listed = of_run.data, run.file("labelled_examples.txt")
     if data.labels:
         # The same choice among the labels of the table, or all of them.
@@ -243,7 +267,7 @@ def _labels_of(run: RunDirectory, data: DataConfig, flag: str, value: object) ->
     reason = f"are of {own.described}, not of {data.described}"
     if run.converted is not None or own.is_same(data):
         reason = "are unknown"
-    raise refuse(flag, value, f"needs labels, and those of {run.path} {reason}; {advice}")
+    raise refuse(flag, value, f"needs labels, and those of {run.path} {reason}; {_ADVICE[flag]}")
 
 
 def _settings(config: DistillConfig, source: Source, teacher: Checkpoint) -> RunSettings:

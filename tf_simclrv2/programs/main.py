@@ -24,8 +24,8 @@ class Command(NamedTuple):
 
     Attributes:
       config: the class of its config.
-      module: the module whose ``run`` does it, given the flags' values. It is imported when the
-        command runs, since it may load TensorFlow.
+      module: the module whose ``run`` does it, given the flags' values. It may return an exit
+        code. It is imported when the command runs, since it may load TensorFlow.
       continues: whether the same command continues what was interrupted.
     """
 
@@ -42,6 +42,7 @@ COMMANDS: Dict[str, Command] = {
     "distill": Command(config.DistillConfig, f"{_PROGRAMS}.distill", continues=True),
     "evaluate": Command(config.EvaluateConfig, f"{_PROGRAMS}.evaluate"),
     "probe": Command(config.ProbeConfig, f"{_PROGRAMS}.probe"),
+    "audit": Command(config.AuditConfig, f"{_PROGRAMS}.audit"),
     "predict": Command(config.PredictConfig, f"{_PROGRAMS}.predict"),
     "embed": Command(config.EmbedConfig, f"{_PROGRAMS}.embed"),
     "convert": Command(config.ConvertConfig, f"{_PROGRAMS}.convert"),
@@ -91,11 +92,11 @@ def _out_of_memory() -> Tuple[Type[BaseException], ...]:
     return (MemoryError, *([tensorflow.errors.ResourceExhaustedError] if tensorflow else []))
 
 
-def report_errors(work: Callable[[], None], continues: bool = False) -> int:
+def report_errors(work: Callable[[], Optional[int]], continues: bool = False) -> int:
     """Does ``work``; returns the exit code, with a user's error printed as one sentence.
 
     Args:
-      work: what a command does.
+      work: what a command does; it may return an exit code, None being 0.
       continues: whether the same command continues what was interrupted.
     """
     name: Optional[str] = None
@@ -103,7 +104,7 @@ def report_errors(work: Callable[[], None], continues: bool = False) -> int:
         with signals.handled():
             try:
                 with logs.shown(), quiet():
-                    work()
+                    code = work()
             finally:
                 name = signals.received()
     except config.ConfigError as error:
@@ -120,7 +121,7 @@ def report_errors(work: Callable[[], None], continues: bool = False) -> int:
         hint = ": the same command continues the run" if continues else ""
         print(f"interrupted{by}{hint}", file=sys.stderr)
         return _PREEMPTED if by else _INTERRUPTED
-    return 0
+    return code or 0
 
 
 def run_command(name: str, arguments: Sequence[str], called: str) -> int:
@@ -139,10 +140,11 @@ def run_command(name: str, arguments: Sequence[str], called: str) -> int:
         print(command_line.help_text(called, command.config))
         return 0
 
-    def work() -> None:
+    def work() -> Optional[int]:
         values = command_line.parse(command.config, arguments)
         # Only now, since it loads TensorFlow: help and misspelt flags need not wait for that.
-        importlib.import_module(command.module).run(values)
+        code: Optional[int] = importlib.import_module(command.module).run(values)
+        return code
 
     return report_errors(work, command.continues)
 
@@ -158,7 +160,8 @@ def main(arguments: Sequence[str], called: str = "python -m tf_simclrv2") -> int
 
     Returns:
       The exit code: 0, 1 for an error of the user's, 130 for an interrupted command, 75 for one
-      that SIGUSR1 or SIGUSR2 has interrupted and that is to be started again.
+      that SIGUSR1 or SIGUSR2 has interrupted and that is to be started again, 3 for an audit that
+      found more than ``--fail_on`` allows.
     """
     if not arguments or arguments[0] in (*_HELP, "help"):
         print(overview(called))

@@ -66,8 +66,8 @@ def run(values: Mapping[str, object]) -> None:
     )
     if choice.num_near_duplicates:
         logger.warning(
-            f"{choice.num_near_duplicates:,} of them are near-duplicates of others or of labelled "
-            "images, as there are no more that differ; if the images do, the network has collapsed"
+            "near-duplicates of others or of labelled images among them, as no more images differ: "
+            f"{choice.num_near_duplicates:,}; if they do differ, the network has collapsed"
         )
 
 

@@ -16,13 +16,14 @@ def lines(class_of: Mapping[str, str]) -> List[str]:
     return [f"{printable(example)}\t{name}" for example, name in class_of.items()]
 
 
-def check_same(path: str, class_of: Mapping[str, str], table: str) -> None:
+def check_same(path: str, class_of: Mapping[str, str], table: str, advice: str) -> None:
     """Refuses labels that are not those that a run has used so far.
 
     Args:
       path: the run's ``labelled_examples.txt``; a file that is not there says nothing.
       class_of: names of the labelled examples' classes by id.
       table: whose labels they are.
+      advice: what to do, as the end of a sentence.
 
     Raises:
       ConfigError: they are others.
@@ -39,6 +40,5 @@ def check_same(path: str, class_of: Mapping[str, str], table: str) -> None:
             table,
             f"has changed since the run in {os.path.dirname(path)} began ({len(now - before)} "
             f"labels are new or others, {len(before - now)} are gone or were others, such as that "
-            f"of {example}), so train in another directory, or continue with the labels of its "
-            "labelled_examples.txt",
+            f"of {example}), so {advice}",
         )

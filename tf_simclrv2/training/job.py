@@ -146,7 +146,12 @@ def train(job: Job) -> None:
     check_length(job.run, job.schedule, job.num_examples, job.step)
     class_of = job.class_of
     if job.run.before is not None and class_of is not None and config.data.labels:
-        labelled.check_same(job.run.file("labelled_examples.txt"), class_of, config.data.labels)
+        labelled.check_same(
+            job.run.file("labelled_examples.txt"),
+            class_of,
+            config.data.labels,
+            "train in another directory, or continue with the labels of its labelled_examples.txt",
+        )
     job.run.begin()
     if class_of is not None:
         job.run.write_labelled(class_of)

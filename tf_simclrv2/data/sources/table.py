@@ -85,6 +85,10 @@ class TableSource(Source):
         # Whether the other splits of the base can be evaluated on.
         self._has_others = self.class_names is not None and base.class_names == self.class_names
         self._split_of = {each: row.split for each, row in rows.items() if row.split != TRAIN}
+        if pool in self._split_of.values():
+            raise table.refuse(
+                f"has images of {pool}, but --train_split={pool} trains on all of it"
+            )
         if whole and not table.has_splits:
             self._split_of = dict.fromkeys(self._label_of, ALL)
         elif not table.has_splits and not self._evaluates_others:
@@ -110,7 +114,7 @@ class TableSource(Source):
             del self._split_of[each]
         if unlabelled and self.class_names is not None:
             logger.warning(
-                "%s: %d images of validation and test have no label, such as %s, and were left out",
+                "%s: images of validation and test without a label (%d, such as %s) were left out",
                 self.called, len(unlabelled), printable(unlabelled[0]),
             )  # fmt: skip
 

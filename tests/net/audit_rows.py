@@ -1,0 +1,69 @@
+"""The rows of ``audit``."""
+
+import json
+import os
+from typing import Any, Dict, Optional
+
+import numpy as np
+
+from tests.net.held import Ran
+from tests.net.looks import is_at, refused
+from tests.net.table import Row, anything, becomes
+
+
+def _summary(ran: Ran) -> Dict[str, Any]:
+    with open(os.path.join(ran.values["output_dir"], "audit.json"), encoding="utf-8") as file:
+        return json.load(file)
+
+
+def _images(ran: Ran) -> Dict[str, int]:
+    return _summary(ran)["images"]
+
+
+def _judged(ran: Ran) -> int:
+    return _summary(ran)["labels_judged"]
+
+
+def _values(ran: Ran) -> np.ndarray:
+    return np.array(ran.seen["features"]["train"].values)
+
+
+def _width(ran: Ran) -> int:
+    return _values(ran).shape[1]
+
+
+def _format(ran: Ran) -> str:
+    return str(_values(ran).dtype)
+
+
+def _at_a_time(ran: Ran) -> int:
+    return max(ran.seen["batches"])
+
+
+def _code(ran: Ran) -> Optional[int]:
+    return ran.code
+
+
+AUDIT = [
+    Row("model_dir", "{with_memory}", _values),
+    Row("use_ema_weights", "true", _values, along="--model_dir={with_memory}"),
+    Row("layer", 3, _width),
+    Row("feature_type", "float16", _format, becomes("float32", "float16"), group="a"),
+    Row("output_dir", "{new}_audit", is_at("{new}_audit/audit.json"), becomes(anything, True),
+        group="a"),
+    Row("fail_on", "unlike:0,duplicates:0,labels:0", _code, becomes(0, 3)),
+    Row("dataset", "digits", _images,
+        becomes({"train": 70, "validation": 10}, {"train": 1437, "test": 360}),
+        besides="--data_dir={prepared}"),
+    Row("data_dir", "{others}", _values),
+    Row("train_split", "validation", _images,
+        becomes({"train": 70, "validation": 10}, {"validation": 10})),
+    Row("eval_split", "none", refused, becomes(None, "eval_split")),
+    Row("labels", "{table}", _judged, becomes(80, 40)),
+    Row("classes", "{classes}", refused, becomes(None, "classes")),
+    Row("class_level", 2, refused, becomes(None, "data_dir")),
+    Row("holdout_fraction", 0.25, _images,
+        becomes({"train": 70, "validation": 10}, {"train": 60, "validation": 20})),
+    # What is stored already is not computed again, so another layer is taken.
+    Row("eval_batch_size", 4, _at_a_time, becomes(anything, 4), besides="--layer=2"),
+]  # fmt: skip

@@ -1,0 +1,68 @@
+"""``audit``: labels that look wrong, near-duplicates and leaks, and images unlike all others."""
+
+import logging
+from typing import List, Mapping
+
+from tf_simclrv2.config import AuditConfig, refuse
+from tf_simclrv2.config.labelling import AuditSection, Limit
+from tf_simclrv2.programs import audit_report, command_line
+from tf_simclrv2.training.auditing import Audit, Auditor, audited_splits, unjudged_because
+from tf_simclrv2.training.frozen import Frozen
+
+logger = logging.getLogger(__name__)
+
+# The exit code if more was found than --fail_on allows.
+FOUND = 3
+
+
+def run(values: Mapping[str, object]) -> int:
+    """Writes tables and contact sheets of what is found, and logs it.
+
+    Args:
+      values: the flags that were given.
+
+    Returns:
+      ``FOUND`` if more was found than ``--fail_on`` allows, else 0.
+
+    Raises:
+      ConfigError: a setting can't be used.
+    """
+    section = command_line.build(AuditConfig, values).audit
+    frozen = Frozen.open(section)
+    directory = audit_report.check_place_of(section, frozen.run.path)
+    splits = audited_splits(frozen)
+    _check_limits(section, frozen, splits)
+    audit = Auditor(frozen, splits).audit()
+    audit_report.write(directory, frozen, audit)
+    exceeded = _exceeded(section.limits, audit)
+    for sentence in exceeded:
+        logger.error("--fail_on=%s: %s", section.fail_on, sentence)
+    return FOUND if exceeded else 0
+
+
+def _check_limits(section: AuditSection, frozen: Frozen, splits: List[str]) -> None:
+    """Refuses limits for what can't be found, which would be kept whatever is wrong."""
+    reasons: List[str] = []
+    for limit in section.limits:
+        if limit.finding == "leaks" and len(splits) < 2:
+            reasons.append(
+                f"leaks can't be found, as there is no split to evaluate on besides {splits[0]}; "
+                "name it with --eval_split"
+            )
+        because = unjudged_because(frozen) if limit.finding == "labels" else None
+        if because is not None:
+            reasons.append(f"labels can't be judged: {because}")
+    if reasons:
+        raise refuse("fail_on", section.fail_on, reasons[0])
+
+
+def _exceeded(limits: List[Limit], audit: Audit) -> List[str]:
+    """What was found beyond the limits, a sentence each."""
+    sentences = []
+    for limit in limits:
+        found = audit_report.counted(audit)[limit.finding]
+        most = limit.most * found.among if limit.is_share else limit.most
+        if found.number > most:
+            allowed = f"{limit.most:.9g} of them" if limit.is_share else f"{limit.most:.0f}"
+            sentences.append(f"{found.words}, more than {allowed}")
+    return sentences
