@@ -51,8 +51,9 @@ def test_a_changed_copy_is_the_same_picture(change):
         lambda image: image.point(lambda value: value + 40),
         lambda image: image.point(lambda value: 255 - value),
         lambda image: Image.new("RGB", image.size, (128, 128, 128)),
+        lambda image: Image.blend(image, _picture(1), 0.2),
     ],
-    ids=["other", "mirrored", "much brighter", "inverted", "plain"],
+    ids=["other", "mirrored", "much brighter", "inverted", "plain", "mixed"],
 )
 def test_another_picture_is_not_the_same(change):
     picture = _picture()
