@@ -125,7 +125,7 @@ def _sentence(measured: Measured, selected: bool) -> str:
     if _is_bound(measured, selected):
         told = (
             f"at least {right} {where}; these images were chosen, not drawn "
-            "at random, and others are easier"
+            "at random, and others like them are easier"
         )
     return f"{_WORDS[measured.classifier]}, {measured.labels:,} labelled images: {told}"
 
