@@ -231,3 +231,15 @@ def test_tfds_without_a_network_says_what_to_do(monkeypatch):
     assert "\n" not in sentence
     for word in ("--dataset=mnist", "no route to host", "tfds build mnist", "--data_dir"):
         assert word in sentence
+
+
+@pytest.mark.parametrize("target", ["nowhere.png", "odd.png"])
+def test_a_link_that_leads_nowhere_is_left_out_of_the_fingerprint_too(tmp_path, target):
+    for name in ("cat", "dog"):
+        for index in range(4):
+            _write(tmp_path / name / f"{index}.png", index)
+    before = _open(tmp_path, holdout_fraction=0.0).fingerprint("train")
+    (tmp_path / "cat" / "odd.png").symlink_to(tmp_path / "cat" / target)
+    source = _open(tmp_path, holdout_fraction=0.0, max_bad_images=0.5)
+    assert source.num_examples("train") == 8
+    assert source.fingerprint("train") == before

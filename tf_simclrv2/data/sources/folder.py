@@ -277,10 +277,10 @@ class FolderSource(Source):
         return {file: os.path.basename(file) for file in self._files[split]}
 
     def fingerprint(self, split: str, ids: Optional[Collection[str]] = None) -> str:
-        # Without times, so that a copy of a folder is the same.
-        files = self._files[split] if ids is None else ids
-        sizes = ((f, os.path.getsize(os.path.join(self._root, f))) for f in files)
-        return digest(f"{file}\0{size}" for file, size in sizes)
+        # Without times, so that a copy of a folder is the same; and a link may lead nowhere.
+        paths = {f: os.path.join(self._root, f) for f in (self._files[split] if ids is None else ids)}
+        there = {file: path for file, path in paths.items() if os.path.exists(path)}
+        return digest(f"{file}\0{os.path.getsize(path)}" for file, path in there.items())
 
     @property
     def called(self) -> str:
