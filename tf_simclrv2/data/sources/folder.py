@@ -52,7 +52,6 @@ class FolderSource(Source):
     """
 
     shuffle_buffer = None
-
     evaluation_advice = (
         "put images into a directory validation, in class directories as in the others, or name "
         "one of these with --eval_split"
@@ -278,8 +277,9 @@ class FolderSource(Source):
 
     def fingerprint(self, split: str, ids: Optional[Collection[str]] = None) -> str:
         # Without times, so that a copy of a folder is the same; and a link may lead nowhere.
-        paths = {f: os.path.join(self._root, f) for f in (self._files[split] if ids is None else ids)}
-        there = {file: path for file, path in paths.items() if os.path.exists(path)}
+        files = self._files[split] if ids is None else ids
+        paths = ((file, os.path.join(self._root, file)) for file in files)
+        there = {file: path for file, path in paths if os.path.exists(path)}
         return digest(f"{file}\0{os.path.getsize(path)}" for file, path in there.items())
 
     @property
