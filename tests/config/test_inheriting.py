@@ -161,6 +161,8 @@ def test_another_table_of_labels_has_other_splits():
     rest = {name: value for name, value in INHERITED.items() if name not in left}
     given = {"labels": "others.csv"}
     assert inherit_pretrained(given, PRETRAINED, "run") == {**rest, **given}
+    # No table at all, so no list of its classes either.
+    assert "classes" not in inherit_pretrained({"labels": ""}, PRETRAINED, "run")
     given = {"labels": os.path.abspath("labels.csv")}
     assert inherit_pretrained(given, PRETRAINED, "run") == {**INHERITED, **given}
     # A part of a split of TensorFlow Datasets holds others back, with any table.
@@ -279,6 +281,14 @@ def test_an_evaluation_takes_of_its_run_what_no_flag_asks_for(flags, expected):
     assert wanted.applied_to(DATA) == dataclasses.replace(
         DATA, **expected, eval_batch_size=11, eval_steps=2
     )
+
+
+def test_another_folder_to_evaluate_on_may_have_classes_where_the_run_had_none():
+    wanted = config.EvaluationConfig("run", data_dir="other")
+    for level, taken in ((0, None), (1, 1), (2, 2), (None, None)):
+        of_run = dataclasses.replace(DATA, class_level=level)
+        assert wanted.applied_to(of_run).class_level == taken
+        assert config.EvaluationConfig("run").applied_to(of_run).class_level == level
 
 
 def test_files_of_a_run_keep_the_order_of_their_fields():

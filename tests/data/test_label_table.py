@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tf_simclrv2.config import ConfigError
-from tf_simclrv2.data.label_table import Row, read_classes, read_labels
+from tf_simclrv2.data.label_table import Row, read_classes, read_labels, read_records
 
 ROWS = [("a/1.png", "cat"), ("b;2.png", "dog"), ("c,3.png", ""), ("ü 4.png", "big cat")]
 
@@ -61,6 +61,11 @@ def test_columns_are_found_by_their_names_in_any_case_and_order(path):
     ]
 
 
+def test_letters_in_either_spelling_are_one_class(path):
+    _write(path, "image,label\n1.png,cafe\u0301\n2.png,caf\u00e9\n")
+    assert [row.label for row in read_labels(path).rows] == ["caf\u00e9", "caf\u00e9"]
+
+
 def test_lines_are_those_that_an_editor_shows(path):
     _write(path, '\n\nimage,label,note\r\n1.png,a,"two\r\nlines"\r\n\r\n"2\n.png",b,\n3.png,c,x\n')
     found = [(row.number, row.image) for row in read_labels(path).rows]
@@ -93,6 +98,7 @@ REFUSED = {
     "a quote in the middle": ('image,label\n"1"x.png,a\n', "line 2 can't be read as a row of a t"),
     "a huge field": (f"image,label\n1.png,{'x' * 200_000}\n", "line 2 can't be read as a row of a "
                      "table: field larger than field limit (131072)."),
+    "a huge header": ("x" * 200_000, "line 1 can't be read as a row of a table: field larger"),
     "a split of another name": ("image,label,split\n1,a,train\n2,b,holdout\n", "line 3 has the "
                                 "split holdout, which must be train, validation or test."),
     "a label of two lines": ('image,label\n1,a\n2,"b\nc"\n', "line 3 has the label b\\nc, which m"),
@@ -150,6 +156,23 @@ class TestParquet:
             Row(1, "1.png", "x", "test"), Row(2, "2.png", "", "train"),
             Row(3, "3.png", "", "train"), Row(4, "4.png", "y", "train"),
         ]  # fmt: skip
+
+    def test_dates_that_python_does_not_have_become_texts(self, tmp_path):
+        fine = self.pyarrow.array([1, 10**18 + 1], self.pyarrow.timestamp("ns"))
+        path = self._write(tmp_path, image=["1.png", "2.png"], label=["a", "b"], labelled_at=fine)
+        header, records = read_records(path)
+        assert header == ["image", "label", "labelled_at"]
+        assert records[2] == ["2.png", "b", "2001-09-09 01:46:40.000000001"]
+
+    def test_columns_of_one_name_are_refused(self, tmp_path):
+        pyarrow = self.pyarrow
+        columns = [pyarrow.array([text]) for text in ("1.png", "a", "x", "y")]
+        path = str(tmp_path / "labels.parquet")
+        table = pyarrow.table(columns, names=["image", "label", "note", "note"])
+        pyarrow.parquet.write_table(table, path)
+        assert read_labels(path).rows == [Row(1, "1.png", "a", "train")]
+        with pytest.raises(ConfigError, match="must be a readable Parquet file"):
+            read_records(path)
 
     def test_rows_are_named_where_lines_are_none(self, tmp_path):
         path = self._write(tmp_path, image=["1.png", None], label=["a", "b"])

@@ -85,6 +85,13 @@ class TestNames:
         found = source.labelled("train")
         assert {file: source.class_names[label] for file, label in found.items()} == expected
 
+    def test_letters_in_either_spelling(self, opened, images):
+        _write(str(images / "a" / "u\u0308ber.png"), 200)
+        table = "image,label\na/\u00fcber.png,ant\na/10.png,bee\n"
+        assert opened(table, holdout_fraction=0).labelled("train").keys() == {
+            "a/u\u0308ber.png", "a/10.png",
+        }  # fmt: skip
+
     def test_names_of_files_where_they_are_unique(self, opened, refused, images):
         _write(str(images / "b/c/only.png"), 200)
         table = [("only.png", "ant"), ("a/10.png", "bee")]
@@ -236,6 +243,10 @@ class TestSplits:
         source = open_other(data, CLASSES)
         assert source.class_names == CLASSES and source.evaluation_split(None) == "all"
         assert _labels(source, "all") == dict.fromkeys(FILES[:12], 1)
+        opened("image,label,split\na/10.png,bee,train\na/11.png,,test\n")
+        with pytest.raises(ConfigError, match="no image with a label whose split is validation or"):
+            open_other(data, CLASSES)
+        opened(_rows({"bee": 12}))
         with pytest.raises(
             ConfigError, match="line 2 has the label bee, which is none of the clas"
         ):

@@ -136,6 +136,8 @@ REFUSED = {
                              "line 3 has the label z, which is none of the classes of --classes="),
     "an unknown split": ("image,label,split\na/0.png,x,all\n", [], "line 2 has the split all, whi"),
     "one class": ("image,label\na/0.png,x\na/1.png,x\n", [], "has labels of 1 class, but fine-tun"),
+    "one class of the list": ("image,label\na/0.png,x\na/1.png,x\n", ["--classes={root}/xy.txt"],
+                              "has labels of 1 class, but fine-tuning needs two or more"),
     "no label": ("image,label\na/0.png,\n", [], "has labels of 0 classes, but fine-tuning needs"),
     "no table": ("", [], "is empty"),
     "a list beside it": ("image,label\na/0.png,x\nb/c/0.png,y\n", ["--label_subset_file=list.txt"],

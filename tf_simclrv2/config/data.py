@@ -214,6 +214,8 @@ class EvaluationConfig(Section):
             train_split=DataConfig.train_split if labels and not same else data.train_split,
             labels=labels,
             classes=data.classes if labels and same else None,
+            # Another folder may have its classes in its directories.
+            class_level=data.class_level if same else data.class_level or None,
             eval_split=self.eval_split or (data.eval_split if same_labels else None),
             eval_batch_size=self.eval_batch_size,
             eval_steps=self.eval_steps,

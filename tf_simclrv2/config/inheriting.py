@@ -39,6 +39,8 @@ def _fits_table(name: str, values: Mapping[str, object], base: TrainingConfig) -
     """
     if base.data.has_labels_of(cast(Optional[str], values.get("labels"))):
         return True
+    if name == "classes" and not values["labels"]:
+        return False
     return name not in ("eval_split", "train_split" if base.data.dataset == "folder" else "")
 
 

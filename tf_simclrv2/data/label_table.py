@@ -1,10 +1,12 @@
 """Tables of labels, as spreadsheets and annotation tools write them: CSV or Parquet."""
 
+import contextlib
 import csv
 import dataclasses
 import decimal
 import math
 import os
+import unicodedata
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
 
 from tf_simclrv2.config import ConfigError, refuse
@@ -136,7 +138,7 @@ def read_classes(path: str) -> List[str]:
     """
     names: Dict[str, int] = {}
     for number, text in read_lines(path, "classes"):
-        name = text.strip()
+        name = _composed(text)
         if not is_utf8(name):
             raise not_text("classes", path, number, f"it reads {printable(name)}")
         if name in names:
@@ -159,7 +161,7 @@ def quoted(text: str) -> str:
 
 def _row(path: str, where: str, number: int, texts: Dict[str, str]) -> Row:
     """Checks a row's texts."""
-    image, label, split = texts["image"], texts["label"].strip(), texts.get("split", "").strip()
+    image, label, split = texts["image"], _composed(texts["label"]), texts.get("split", "").strip()
     if not image.strip():
         raise refuse(FLAG, path, f"{where} names no image")
     if printable(label) != label:
@@ -176,6 +178,11 @@ def _row(path: str, where: str, number: int, texts: Dict[str, str]) -> Row:
         )
     chosen_by = texts.get("chosen_by", "").strip()
     return Row(number, image, label, _SPLITS[split.casefold()], chosen_by)
+
+
+def _composed(name: str) -> str:
+    """The name of a class in one of the spellings that look the same, without blanks around it."""
+    return unicodedata.normalize("NFC", name.strip())
 
 
 def _picked(fields: Sequence[str], columns: Dict[str, int]) -> Dict[str, str]:
@@ -225,7 +232,8 @@ def _read_text(path: str) -> Tuple[Sequence[str], Records]:
 
 def _records(path: str, lines: Sequence[Line], delimiter: str) -> Iterator[Tuple[int, List[str]]]:
     """The records that are not empty, each with the number of the line in which it begins."""
-    reader = csv.reader((f"{line.text}\n" for line in lines), delimiter=delimiter, strict=True)
+    texts = (f"{line.text}\n" for line in lines)
+    reader = csv.reader(texts, delimiter=delimiter, strict=True)
     number = 1
     try:
         for fields in reader:
@@ -248,9 +256,10 @@ def _delimiter(lines: Sequence[Line]) -> str:
     except csv.Error:
         likely = _DELIMITERS[0]
     for delimiter in (likely, *_DELIMITERS):
-        header = next(csv.reader(filled[:1], delimiter=delimiter), [])
-        if set(_NEEDED) <= set(map(_folded, header)):
-            return delimiter
+        with contextlib.suppress(csv.Error):  # Reading the records says what is wrong.
+            header = next(csv.reader(filled[:1], delimiter=delimiter), [])
+            if set(_NEEDED) <= set(map(_folded, header)):
+                return delimiter
     return likely
 
 
@@ -279,12 +288,21 @@ def _read_parquet(
             if position in needed or also(schema.types[position])
         ]
         columns = file.read(columns=wanted)
-        values = [columns.column(name).to_pylist() for name in wanted]
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        values = [_listed(columns.column(name)) for name in wanted]
+    except ConfigError:
+        raise
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError, KeyError) as error:
         said = str(error).strip().splitlines() or [type(error).__name__]
         raise refuse(FLAG, path, f"must be a readable Parquet file ({said[0]})") from error
     rows = enumerate(zip(*values), 1)
     return wanted, ((number, _texts(path, number, row)) for number, row in rows)
+
+
+def _listed(column: Any) -> List[Any]:
+    """A Parquet column's values; dates and times as texts, since Python has none so fine."""
+    import pyarrow
+
+    return (column.cast("string") if pyarrow.types.is_temporal(column.type) else column).to_pylist()
 
 
 def _is_plain(kind: Any) -> bool:

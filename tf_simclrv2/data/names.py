@@ -2,6 +2,7 @@
 
 import functools
 import os
+import unicodedata
 from typing import Dict, Iterator, List, Sequence
 
 from tf_simclrv2.config.user_files import printable, spellings
@@ -48,6 +49,9 @@ class Names:
         """What may be meant: the text itself, then, as a path, other spellings of the same."""
         for meant in spellings(text):
             yield from (meant, meant.strip())
+            # macOS writes the names of files in another spelling than keyboards do.
+            yield unicodedata.normalize("NFC", meant.strip())
+            yield unicodedata.normalize("NFD", meant.strip())
         for meant in spellings(text.strip()):
             for path in (meant, meant.replace("\\", "/")):
                 yield os.path.normpath(path)

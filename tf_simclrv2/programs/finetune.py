@@ -57,6 +57,8 @@ def run(values: Mapping[str, object]) -> None:
         raise source.without_labels("fine-tuning")
     split = config.data.train_split
     labelled = labelled_ids(source, split, config.labels)
+    if labelled is not None and len(set(labelled.values())) < 2:
+        raise source.without_labels("fine-tuning")
     count = source.num_examples(split) if labelled is None else len(labelled)
     check_head_start(start.head_start, count)
     config = settle(config, values, devices, count)

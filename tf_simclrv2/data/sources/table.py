@@ -94,6 +94,8 @@ class TableSource(Source):
         elif not table.has_splits and not self._evaluates_others:
             self._split_of = dict.fromkeys(self._held_out(data), VALIDATION)
         self._leave_out_unlabelled()
+        if whole and not self._split_of:
+            raise table.refuse("has no image with a label whose split is validation or test")
         if known is None:
             self._warn_of_empty_classes()
         self._corrupt_ids: Optional[Set[str]] = None
