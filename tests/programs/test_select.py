@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from tf_simclrv2.config import SelectConfig, sections_of
+from tf_simclrv2.config import SelectConfig, refuse, sections_of
 from tf_simclrv2.config.user_files import printable
 from tf_simclrv2.labelling.select import METHODS
+from tf_simclrv2.training.frozen import Frozen, Stored
 
 NAMES = ["a, b.png", 'quo"ted.png', "</script>.png", "deep/er/c.png", "d\u00e9.png"]
 NUM_IMAGES = 40
@@ -144,6 +145,19 @@ def test_the_seed_decides_and_without_output_dir_each_choice_has_a_new_place(
     assert first == second != third
 
 
+def test_a_run_that_can_not_be_written_is_noticed_before_features_are_computed(
+    command, arguments, run, monkeypatch
+):
+    def read_only(folder, flag, given):
+        assert (folder, given) == (str(run), str(run))
+        raise refuse(flag, given, "can't be written")
+
+    monkeypatch.setattr("tf_simclrv2.programs.select.check_can_write", read_only)
+    monkeypatch.setattr("tf_simclrv2.training.frozen.Frozen.features", None)
+    outcome = command(*arguments, "--budget=3")
+    assert (outcome.code, outcome.err) == (1, f"error: --model_dir={run}: can't be written.\n")
+
+
 def test_many_images_take_several_sheets(select, tmp_path, monkeypatch):
     monkeypatch.setattr("tf_simclrv2.labelling.contact_sheet.MOST_ON_A_SHEET", 9)
     select("--budget=20")
@@ -205,8 +219,6 @@ def test_what_can_not_be_done_is_told_in_one_sentence(
 
 
 def test_features_that_are_not_finite_are_refused(command, arguments, tmp_path, monkeypatch):
-    from tf_simclrv2.training.frozen import Frozen, Stored
-
     def features(self, split):
         ids = [f"{n}.png" for n in range(NUM_IMAGES)]
         return Stored(ids, np.full([NUM_IMAGES, 3], np.inf), np.full(NUM_IMAGES, -1))

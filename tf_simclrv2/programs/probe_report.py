@@ -17,7 +17,7 @@ from tf_simclrv2.config.labelling import ProbeSection
 from tf_simclrv2.config.user_files import DIRECTORY, FILE, printable
 from tf_simclrv2.evaluation.probe import KNN, LEFT_OUT, RIDGE, Draws, Measured
 from tf_simclrv2.runtime.disk import writing
-from tf_simclrv2.runtime.files import check_place, whole_file, write_whole
+from tf_simclrv2.runtime.files import check_can_write, check_place, whole_file, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +58,7 @@ class Report(NamedTuple):
         check_place(os.path.realpath(directory), flag, DIRECTORY, value)
         for name in (_TABLE, _PICTURE):
             check_place(os.path.join(directory, name), flag, FILE, value)
+        check_can_write(os.path.realpath(directory), flag, value)
         return cls(directory, flag)
 
     def write(self, measured: Sequence[Measured], selected: bool) -> None:

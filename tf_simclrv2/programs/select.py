@@ -2,7 +2,6 @@
 
 import logging
 import os
-import tempfile
 from typing import Dict, List, Mapping, Tuple
 
 import numpy as np
@@ -18,7 +17,7 @@ from tf_simclrv2.labelling.select import METHODS, num_not_finite, select
 from tf_simclrv2.labelling.table import Table, next_round
 from tf_simclrv2.programs import command_line
 from tf_simclrv2.runtime.disk import writing
-from tf_simclrv2.runtime.files import check_place, write_whole
+from tf_simclrv2.runtime.files import check_can_write, check_place, write_whole
 from tf_simclrv2.runtime.scratch import replacing_directory
 from tf_simclrv2.training.frozen import Frozen
 from tf_simclrv2.training.pictures import pictures
@@ -46,6 +45,8 @@ def run(values: Mapping[str, object]) -> None:
     if section.output_dir is not None:
         _check_output(section.output_dir)
     frozen = Frozen.open(section)
+    if section.output_dir is None:
+        check_can_write(frozen.run.path, "model_dir", section.model_dir)
     split = frozen.data.train_split
     labelled_ids = _labelled(frozen)
     _check_budget(section, frozen, len(labelled_ids))
@@ -79,12 +80,9 @@ def _check_output(given: str) -> None:
         if os.path.isdir(path) and os.listdir(path):
             there = TABLE if os.path.lexists(os.path.join(path, TABLE)) else "something"
             raise refuse("output_dir", given, f"holds {there} already; name a new directory")
-        while not os.path.lexists(path):
-            path = os.path.dirname(path)
-        with tempfile.TemporaryFile(dir=path):
-            pass
     except OSError as error:
-        raise refuse("output_dir", given, f"can't be written ({error.strerror})") from error
+        raise refuse("output_dir", given, f"can't be read ({error.strerror})") from error
+    check_can_write(os.path.dirname(path), "output_dir", given)
 
 
 def _free_place(frozen: Frozen) -> str:
