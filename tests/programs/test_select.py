@@ -158,6 +158,20 @@ def test_a_run_that_can_not_be_written_is_noticed_before_features_are_computed(
     assert (outcome.code, outcome.err) == (1, f"error: --model_dir={run}: can't be written.\n")
 
 
+def test_what_comes_to_the_place_meanwhile_stays(command, arguments, tmp_path, monkeypatch):
+    place = tmp_path / "new"
+
+    def write(*_):
+        place.mkdir()
+        (place / "labels.csv").write_text("mine")
+
+    monkeypatch.setattr("tf_simclrv2.programs.select._write", write)
+    outcome = command(*arguments, "--budget=3", f"--output_dir={place}")
+    assert outcome.code == 1 and f"{place}: holds labels.csv already" in outcome.err
+    assert (place / "labels.csv").read_text() == "mine"
+    assert os.listdir(tmp_path) == ["new"]
+
+
 def test_many_images_take_several_sheets(select, tmp_path, monkeypatch):
     monkeypatch.setattr("tf_simclrv2.labelling.contact_sheet.MOST_ON_A_SHEET", 9)
     select("--budget=20")

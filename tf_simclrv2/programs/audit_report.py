@@ -154,6 +154,8 @@ def write(directory: str, frozen: Frozen, audit: Audit) -> None:
             "found": {name: each.number for name, each in counts.items()},
         }
         write_whole(os.path.join(place, _SUMMARY), json.dumps(summary, indent=2) + "\n")
+        # Something else may have been written there meanwhile.
+        _check_replaceable(directory, "output_dir", directory)
     _log(directory, frozen, audit, counts)
 
 

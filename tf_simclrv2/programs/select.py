@@ -60,6 +60,8 @@ def run(values: Mapping[str, object]) -> None:
     target = os.path.abspath(os.path.expanduser(section.output_dir or _free_place(frozen)))
     with writing("output_dir", target), replacing_directory(target, ".select-") as place:
         _write(place, frozen, ids, table, classes)
+        # Another command may have written there meanwhile.
+        _check_output(target)
     logger.info(
         f"{target}: {len(ids):,} of {len(labelled) - int(labelled.sum()):,} images without a label "
         f"are chosen, {METHODS[section.method].words}; open {PAGE} in a browser, or fill in the "
