@@ -172,6 +172,21 @@ def test_what_comes_to_the_place_meanwhile_stays(command, arguments, tmp_path, m
     assert os.listdir(tmp_path) == ["new"]
 
 
+def test_a_table_that_changes_meanwhile_is_taken_as_it_was(select, tmp_path, monkeypatch):
+    table = tmp_path / "mine.csv"
+    table.write_text("image,label,note\n0.png,owl,1\n1.png,bat,2\n2.png,,3\n")
+    features = Frozen.features
+
+    def edited(self, split):
+        table.write_text("image,label,note\n0.png,owl,1\n")
+        return features(self, split)
+
+    monkeypatch.setattr(Frozen, "features", edited)
+    _, (_, *rows) = select(f"--labels={table}", f"--budget={NUM_IMAGES - 2}")
+    assert [row[:3] for row in rows[:2]] == [["0.png", "owl", "1"], ["1.png", "bat", "2"]]
+    assert len(rows) == NUM_IMAGES and {row[2] for row in rows[2:]} == {"", "3"}
+
+
 def test_many_images_take_several_sheets(select, tmp_path, monkeypatch):
     monkeypatch.setattr("tf_simclrv2.labelling.contact_sheet.MOST_ON_A_SHEET", 9)
     select("--budget=20")

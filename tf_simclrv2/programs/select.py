@@ -2,7 +2,7 @@
 
 import logging
 import os
-from typing import Dict, List, Mapping, Tuple
+from typing import Dict, List, Mapping, Sequence, Tuple
 
 import numpy as np
 
@@ -45,6 +45,7 @@ def run(values: Mapping[str, object]) -> None:
     if section.output_dir is not None:
         _check_output(section.output_dir)
     frozen = Frozen.open(section)
+    header, records = _records(frozen)
     if section.output_dir is None:
         check_can_write(frozen.run.path, "model_dir", section.model_dir)
     split = frozen.data.train_split
@@ -56,7 +57,7 @@ def run(values: Mapping[str, object]) -> None:
     _check_features(section, stored.values)
     choice = select(stored.values, section.budget, section.method, labelled, section.seed)
     ids = [stored.ids[row] for row in choice.rows]
-    table = _table(frozen, ids, section.method)
+    table = _table(frozen, ids, section.method, header, records)
     target = os.path.abspath(os.path.expanduser(section.output_dir or _free_place(frozen)))
     with writing("output_dir", target), replacing_directory(target, ".select-") as place:
         _write(place, frozen, ids, table, classes)
@@ -133,12 +134,25 @@ def _check_features(section: SelectSection, values: np.ndarray) -> None:
         )
 
 
-def _table(frozen: Frozen, ids: List[str], method: str) -> Table:
-    names = [printable(each) for each in ids]
+def _records(frozen: Frozen) -> Tuple[List[str], Dict[int, List[str]]]:
+    """The table's header and rows; none without a table.
+
+    They must be those from which the source was made: read at once, not after the choice.
+    """
     if not isinstance(frozen.source, TableSource):
-        return next_round(names, method)
-    header, records = read_records(str(frozen.data.labels))
-    rows = frozen.source.rows
+        return [], {}
+    return read_records(str(frozen.data.labels))
+
+
+def _table(
+    frozen: Frozen,
+    ids: List[str],
+    method: str,
+    header: Sequence[str],
+    records: Mapping[int, Sequence[str]],
+) -> Table:
+    names = [printable(each) for each in ids]
+    rows = frozen.source.rows if isinstance(frozen.source, TableSource) else {}
     known = {name: rows[each].number for each, name in zip(ids, names) if each in rows}
     return next_round(names, method, header, records, known)
 
