@@ -1,5 +1,6 @@
 """What ``probe`` tells: sentences, a table, and a picture of accuracy by labels."""
 
+import contextlib
 import csv
 import io
 import logging
@@ -62,7 +63,7 @@ class Report(NamedTuple):
         return cls(directory, flag)
 
     def write(self, measured: Sequence[Measured], selected: bool) -> None:
-        """Writes the table of what was measured, and logs it.
+        """Writes the table of what was measured, and logs it; removes an earlier one's picture.
 
         Args:
           measured: with all labels.
@@ -73,6 +74,10 @@ class Report(NamedTuple):
         """
         for each in measured:
             logger.info(_sentence(each, selected))
+        # It is of other measurements.
+        with writing(self.flag, self.directory), contextlib.suppress(FileNotFoundError):
+            if os.path.lexists(os.path.join(self.directory, _TABLE)):
+                os.remove(os.path.join(self.directory, _PICTURE))
         self._write_table([_row(each, "all", selected) for each in measured])
 
     def write_curve(
