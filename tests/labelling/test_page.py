@@ -59,6 +59,27 @@ def test_the_page_asks_for_nothing_from_outside():
     assert "default-src 'none'" in html
 
 
+def test_what_a_browser_keeps_is_of_one_page_alone():
+    """Names such as 0.png are those of many data sets."""
+    table = next_round(["0.png"], "centres")
+    earlier = next_round(["0.png"], "centres", ["image", "label"], {2: ["1.png", "owl"]})
+    image = Shown("0.png", b"\x89PNG one", True)
+
+    def key(table=table, image=image, classes=("owl",)):
+        html = page(table, [image], list(classes), "labels.csv")
+        return json.loads(_script(html, "data"))["key"]
+
+    keys = [
+        key(),
+        key(table=earlier),
+        key(image=image._replace(picture=b"\x89PNG two")),
+        key(image=image._replace(name="9.png")),
+        key(classes=("owl", "bat")),
+    ]
+    assert len(set(keys)) == len(keys)
+    assert key() == keys[0]
+
+
 @pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is not there")
 def test_the_table_is_written_as_pythons_csv_module_writes_it(tmp_path):
     html, table = _written(earlier=2)
@@ -173,6 +194,18 @@ def test_entering_classes_and_coming_back(tmp_path):
         assert await _labels(opened) == ["<b>bat</b>", "", "", "owl", ""]
         assert await classes(opened) == ["owl", "<b>bat</b>"]
         assert not await opened.value("document.querySelector('b')")
+        assert await opened.value("isStored && !isSaved")  # So leaving is no loss.
+        # As another tab does it.
+        await opened.value(
+            "localStorage.setItem(data.key, JSON.stringify("
+            "{labels: ['owl', 'owl', '', '', 'bat'], classes: ['owl']})); "
+            "dispatchEvent(new StorageEvent('storage', {key: data.key}))"
+        )
+        assert await _labels(opened) == ["owl", "owl", "", "", "bat"]
+        assert await classes(opened) == ["owl", "bat"]
+        assert await opened.value("document.getElementById('count').textContent") == (
+            "3 of 5 labelled"
+        )
         # Every control has a name, and nothing can be seen only by its colour.
         unnamed = await opened.value(
             "[...document.querySelectorAll('button, input')].filter((each) => "

@@ -3,6 +3,8 @@
 import csv
 import io
 
+import pytest
+
 from tf_simclrv2.labelling.table import next_round
 
 
@@ -17,11 +19,11 @@ def test_a_first_round_has_a_row_without_label_for_each_image():
 
 
 def test_earlier_rows_stay_first_with_all_their_columns():
-    header = ["who", "Label ", " IMAGE", "Number"]
-    records = {2: ["me", "cat", "1.png", "7"], 5: ["you", "", "2.png", "x"]}
+    header = ["who", "Label ", " IMAGE", "Number", "Chosen_by"]
+    records = {2: ["me", "cat", "1.png", "7", ""], 5: ["you", "", "2.png", "x", ""]}
     table = next_round(["3.png"], "random", header, records)
     assert table.rows == [
-        ["who", "Label ", " IMAGE", "Number", "chosen_by"],
+        ["who", "Label ", " IMAGE", "Number", "Chosen_by"],
         ["me", "cat", "1.png", "7", ""],
         ["you", "", "2.png", "x", ""],
         ["", "", "3.png", "8", "random"],
@@ -37,6 +39,33 @@ def test_an_image_that_was_left_without_label_moves_and_keeps_further_columns():
         ["b", "cat", "centres", "2", ""],
         ["a", "", "random", "3", "see"],
         ["c", "", "random", "4", ""],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("own", "ours"),
+    [
+        (["number"], "select_number"),
+        (["Number", "select_number"], "select_number_2"),
+        (["select_number"], "select_number_2"),
+    ],
+)
+def test_a_column_of_numbers_that_the_user_made_is_kept(own, ours):
+    records = {2: ["a", "cat", *"78"[: len(own)]], 3: ["b", "", *"12"[: len(own)]]}
+    table = next_round(["b"], "random", ["image", "label", *own], records, {"b": 3})
+    assert table.rows == [
+        ["image", "label", *own, "chosen_by", ours],
+        [*records[2], "", ""],
+        [*records[3], "random", "1"],
+    ]
+    # The next round goes on with the same columns.
+    header, *rows = table.rows
+    again = next_round(["b", "c"], "centres", header, dict(enumerate(rows)), {"b": 1})
+    assert again.rows == [
+        header,
+        [*records[2], "", ""],
+        [*records[3], "centres", "1"],
+        ["c", "", *[""] * len(own), "centres", "2"],
     ]
 
 

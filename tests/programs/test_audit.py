@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from tf_simclrv2.config.labelling import Limit, limits_of
+from tf_simclrv2.programs import audit_report
 
 _COLOURS = {"blue": (20, 40, 220), "green": (30, 200, 40), "red": (220, 30, 30)}
 
@@ -129,6 +130,19 @@ def test_only_an_earlier_audit_is_replaced(audit, tmp_path):
     assert f"--output_dir={output}: " in outcome.err and "notes.txt" in outcome.err
     assert _written(output) == before
     assert os.listdir(tmp_path) == ["found"]
+
+
+def test_what_comes_to_the_place_meanwhile_stays(audit, tmp_path, monkeypatch):
+    output = tmp_path / "found"
+
+    def write(*_):
+        output.mkdir()
+        (output / "notes.txt").write_text("mine")
+
+    monkeypatch.setattr(audit_report, "_write_sheets", write)
+    outcome = audit(f"--output_dir={output}")
+    assert outcome.code == 1 and "but holds notes.txt" in outcome.err
+    assert os.listdir(tmp_path) == ["found"] and os.listdir(output) == ["notes.txt"]
 
 
 def test_a_table_gives_labels_to_a_folder_without_any(audit, folder, tmp_path):

@@ -1,10 +1,12 @@
 """``probe``: what labels are worth on frozen features, and the ridge classifier as a run."""
 
 import csv
+import errno
 import json
 import os
 import re
 import shutil
+import tempfile
 
 import numpy as np
 import pytest
@@ -15,8 +17,10 @@ from sklearn.preprocessing import StandardScaler
 
 from tests.conftest import DIGITS_VIEWS, FEW_STEPS
 from tests.training.test_frozen import write_images, write_table
-from tf_simclrv2.config import LabelsConfig
-from tf_simclrv2.config.labelling import FrozenSection
+from tf_simclrv2.config import ConfigError, LabelsConfig
+from tf_simclrv2.config.labelling import FrozenSection, ProbeSection
+from tf_simclrv2.evaluation.probe import Draws, Measured
+from tf_simclrv2.programs import probe_report
 from tf_simclrv2.runtime import disk, feature_store
 from tf_simclrv2.runtime.checkpoint import Checkpoint
 from tf_simclrv2.training import frozen
@@ -262,6 +266,32 @@ def test_runs_that_can_not_be_used_are_refused(command, run, method, folder, tmp
     said = _refused(command, f"--model_dir={method['fine_tuned']}", *folder(12))
     assert "was trained on the classes 0, 1, 2, ..., but --labels=" in said
     assert "has blue, green, red; give the pretraining run" in said
+
+
+def test_a_picture_of_an_earlier_curve_is_removed(tmp_path):
+    report = probe_report.Report(str(tmp_path), "output_dir")
+    measured = [Measured("ridge", 20, "test", 8, 10)]
+    (tmp_path / "probe.png").write_text("mine")
+    report.write(measured, False)
+    assert (tmp_path / "probe.png").read_text() == "mine"  # It was next to no table.
+    drawn = [Measured("ridge", 10, "test", 7, 10, seed=0)]
+    report.write_curve(measured, False, drawn, Draws([10], 1, False))
+    assert Image.open(tmp_path / "probe.png").size == (720, 480)
+    report.write(measured, False)
+    assert os.listdir(tmp_path) == ["probe.csv"]
+
+
+def test_a_disk_that_can_not_be_written_is_refused_before_anything_is_computed(
+    run, tmp_path, monkeypatch
+):
+    def read_only(dir):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), dir)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", read_only)
+    with pytest.raises(ConfigError, match=f"^--output_dir={tmp_path}/new: .*Read-only"):
+        probe_report.Report.open(ProbeSection(run, output_dir=f"{tmp_path}/new"), run)
+    with pytest.raises(ConfigError, match=f"^--model_dir={run}: .*Read-only"):
+        probe_report.Report.open(ProbeSection(run), run)
 
 
 def test_places_that_can_not_be_written_are_refused(command, run, tmp_path, monkeypatch):

@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from tf_simclrv2.config import SelectConfig, sections_of
+from tf_simclrv2.config import SelectConfig, refuse, sections_of
 from tf_simclrv2.config.user_files import printable
 from tf_simclrv2.labelling.select import METHODS
+from tf_simclrv2.training.frozen import Frozen, Stored
 
 NAMES = ["a, b.png", 'quo"ted.png', "</script>.png", "deep/er/c.png", "d\u00e9.png"]
 NUM_IMAGES = 40
@@ -144,6 +145,48 @@ def test_the_seed_decides_and_without_output_dir_each_choice_has_a_new_place(
     assert first == second != third
 
 
+def test_a_run_that_can_not_be_written_is_noticed_before_features_are_computed(
+    command, arguments, run, monkeypatch
+):
+    def read_only(folder, flag, given):
+        assert (folder, given) == (str(run), str(run))
+        raise refuse(flag, given, "can't be written")
+
+    monkeypatch.setattr("tf_simclrv2.programs.select.check_can_write", read_only)
+    monkeypatch.setattr("tf_simclrv2.training.frozen.Frozen.features", None)
+    outcome = command(*arguments, "--budget=3")
+    assert (outcome.code, outcome.err) == (1, f"error: --model_dir={run}: can't be written.\n")
+
+
+def test_what_comes_to_the_place_meanwhile_stays(command, arguments, tmp_path, monkeypatch):
+    place = tmp_path / "new"
+
+    def write(*_):
+        place.mkdir()
+        (place / "labels.csv").write_text("mine")
+
+    monkeypatch.setattr("tf_simclrv2.programs.select._write", write)
+    outcome = command(*arguments, "--budget=3", f"--output_dir={place}")
+    assert outcome.code == 1 and f"{place}: holds labels.csv already" in outcome.err
+    assert (place / "labels.csv").read_text() == "mine"
+    assert os.listdir(tmp_path) == ["new"]
+
+
+def test_a_table_that_changes_meanwhile_is_taken_as_it_was(select, tmp_path, monkeypatch):
+    table = tmp_path / "mine.csv"
+    table.write_text("image,label,note\n0.png,owl,1\n1.png,bat,2\n2.png,,3\n")
+    features = Frozen.features
+
+    def edited(self, split):
+        table.write_text("image,label,note\n0.png,owl,1\n")
+        return features(self, split)
+
+    monkeypatch.setattr(Frozen, "features", edited)
+    _, (_, *rows) = select(f"--labels={table}", f"--budget={NUM_IMAGES - 2}")
+    assert [row[:3] for row in rows[:2]] == [["0.png", "owl", "1"], ["1.png", "bat", "2"]]
+    assert len(rows) == NUM_IMAGES and {row[2] for row in rows[2:]} == {"", "3"}
+
+
 def test_many_images_take_several_sheets(select, tmp_path, monkeypatch):
     monkeypatch.setattr("tf_simclrv2.labelling.contact_sheet.MOST_ON_A_SHEET", 9)
     select("--budget=20")
@@ -205,8 +248,6 @@ def test_what_can_not_be_done_is_told_in_one_sentence(
 
 
 def test_features_that_are_not_finite_are_refused(command, arguments, tmp_path, monkeypatch):
-    from tf_simclrv2.training.frozen import Frozen, Stored
-
     def features(self, split):
         ids = [f"{n}.png" for n in range(NUM_IMAGES)]
         return Stored(ids, np.full([NUM_IMAGES, 3], np.inf), np.full(NUM_IMAGES, -1))

@@ -1,8 +1,10 @@
 """Files are whole or not there, and only files are replaced."""
 
+import errno
 import os
 import socket
 import stat
+import tempfile
 import threading
 
 import pytest
@@ -12,6 +14,7 @@ from tf_simclrv2.runtime import files
 from tf_simclrv2.runtime.files import (
     DIRECTORY,
     FILE,
+    check_can_write,
     check_place,
     check_run_places,
     kind_of,
@@ -174,3 +177,23 @@ def test_kinds():
     assert kind_of("/dev/null") == "a device"
     assert kind_of(files.__file__) == FILE
     assert kind_of("/nowhere/at/all") is None
+
+
+def test_a_directory_that_can_not_be_written_is_refused_by_the_nearest_that_is_there(
+    tmp_path, monkeypatch
+):
+    check_can_write(str(tmp_path / "new" / "below"), "output_dir", "x")
+    assert os.listdir(tmp_path) == []
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ConfigError, match=r"^--output_dir=x: can't be written \(Not a directory"):
+        check_can_write(str(tmp_path / "file" / "new"), "output_dir", "x")
+    seen = []
+
+    def read_only(dir):
+        seen.append(dir)
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), dir)
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", read_only)
+    with pytest.raises(ConfigError, match=r"^--output_dir=x: can't be written \(Read-only file"):
+        check_can_write(str(tmp_path / "new" / "below"), "output_dir", "x")
+    assert seen == [str(tmp_path)]

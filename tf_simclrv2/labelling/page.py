@@ -33,7 +33,8 @@ class Shown(NamedTuple):
 def page(table: Table, images: Sequence[Shown], classes: Sequence[str], file: str) -> str:
     """Writes the page in HTML.
 
-    The browser keeps what is entered, by the names and numbers of the images.
+    The browser keeps what is entered, by a digest of all that is given here: browsers may show the
+    entries of one file to all others.
 
     Args:
       table: what to fill in; other rows than the new ones stay as they are.
@@ -41,9 +42,12 @@ def page(table: Table, images: Sequence[Shown], classes: Sequence[str], file: st
       classes: names of classes, to begin with.
       file: the name under which the page saves the table.
     """
-    names = json.dumps([[image.name, n] for image, n in zip(images, table.numbers)]).encode()
+    names = [[image.name, n] for image, n in zip(images, table.numbers)]
+    hashed = hashlib.sha256(json.dumps([table.rows, list(classes), names]).encode())
+    for image in images:
+        hashed.update(hashlib.sha256(image.picture).digest())
     data = {
-        "key": f"labels {hashlib.sha256(names).hexdigest()[:16]}",
+        "key": f"labels {hashed.hexdigest()[:16]}",
         "file": file,
         "table": table.rows,
         "column": table.label_column,

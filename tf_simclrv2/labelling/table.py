@@ -4,7 +4,9 @@ import csv
 import io
 from typing import List, Mapping, NamedTuple, Optional, Sequence
 
-IMAGE, LABEL, CHOSEN_BY, NUMBER = COLUMNS = ("image", "label", "chosen_by", "number")
+IMAGE, LABEL, CHOSEN_BY, NUMBER = "image", "label", "chosen_by", "number"
+# What the column of numbers is called in a table that has one named so of its own.
+_OTHER_NUMBER = "select_number"
 
 
 class Table(NamedTuple):
@@ -46,28 +48,40 @@ def next_round(
       known: the numbers of rows, still without label, of some of the images. They move to the end
         and keep their further columns.
     """
-    columns = [*header]
-    folded = [name.strip().casefold() for name in columns]
-    columns += [name for name in COLUMNS if name not in folded]
-    place = {name: [*folded, *columns[len(folded) :]].index(name) for name in COLUMNS}
+    folded = [name.strip().casefold() for name in header]
+    needed = [IMAGE, LABEL, CHOSEN_BY, _number_column(folded)]
+    missing = [name for name in needed if name not in folded]
+    columns = [*header, *missing]
+    image_at, label_at, chosen_by_at, number_at = map([*folded, *missing].index, needed)
     records, known = records or {}, known or {}
     moved = {known[image] for image in images if image in known}
     width = len(columns)
     earlier = [_padded(row, width) for key, row in records.items() if key not in moved]
-    first = 1 + max((_number(row[place[NUMBER]]) for row in earlier), default=0)
+    first = 1 + max((_number(row[number_at]) for row in earlier), default=0)
     new = []
     for number, image in enumerate(images, first):
         row = _padded(records[known[image]] if image in known else (), width)
-        row[place[IMAGE]], row[place[LABEL]] = image, ""
-        row[place[CHOSEN_BY]], row[place[NUMBER]] = chosen_by, str(number)
+        row[image_at], row[label_at] = image, ""
+        row[chosen_by_at], row[number_at] = chosen_by, str(number)
         new.append(row)
     start = 1 + len(earlier)
     return Table(
         [columns, *earlier, *new],
         list(range(start, start + len(new))),
         list(range(first, first + len(new))),
-        place[LABEL],
+        label_at,
     )
+
+
+def _number_column(header: Sequence[str]) -> str:
+    """The name of the column of numbers, which must not be one that the user made.
+
+    In a table with ``chosen_by``, an earlier round wrote it: last, if there are several.
+    """
+    names = [NUMBER, _OTHER_NUMBER]
+    names += [f"{_OTHER_NUMBER}_{count}" for count in range(2, 2 + len(header))]
+    last = max((place for place, name in enumerate(names) if name in header), default=-1)
+    return names[max(last, 0) if CHOSEN_BY in header else last + 1]
 
 
 def _padded(row: Sequence[str], width: int) -> List[str]:

@@ -15,7 +15,7 @@ from tf_simclrv2.config.user_files import DIRECTORY, FILE, printable
 from tf_simclrv2.labelling import contact_sheet
 from tf_simclrv2.labelling.audit import LOOKS_WRONG
 from tf_simclrv2.runtime.disk import writing
-from tf_simclrv2.runtime.files import check_place, kind_of, write_whole
+from tf_simclrv2.runtime.files import check_can_write, check_place, kind_of, write_whole
 from tf_simclrv2.runtime.scratch import replacing_directory
 from tf_simclrv2.training.auditing import Audit, Image
 from tf_simclrv2.training.frozen import Frozen
@@ -63,12 +63,16 @@ def check_place_of(section: AuditSection, run: str) -> str:
     path = os.path.abspath(
         os.path.join(run, "audit") if given is None else os.path.expanduser(given)
     )
+    _check_replaceable(path, flag, value)
+    check_can_write(os.path.dirname(path), flag, value)
+    return path
+
+
+def _check_replaceable(path: str, flag: str, value: str) -> None:
+    """Refuses what is no directory, or holds something else than an earlier audit."""
     kind = check_place(path, flag, DIRECTORY, value)
     try:
         foreign = _foreign_entry(path) if kind == DIRECTORY else None
-        folder = os.path.dirname(path)
-        while not os.path.lexists(folder):
-            folder = os.path.dirname(folder)
     except OSError as error:
         raise refuse(flag, value, f"can't be read ({error.strerror})") from error
     if foreign is not None:
@@ -77,9 +81,6 @@ def check_place_of(section: AuditSection, run: str) -> str:
             value,
             f"{path} must be new, empty or an earlier audit's, but holds {printable(foreign)}",
         )
-    if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
-        raise refuse(flag, value, f"can't be written ({folder} is no directory to write into)")
-    return path
 
 
 def _foreign_entry(path: str) -> Optional[str]:
@@ -153,6 +154,8 @@ def write(directory: str, frozen: Frozen, audit: Audit) -> None:
             "found": {name: each.number for name, each in counts.items()},
         }
         write_whole(os.path.join(place, _SUMMARY), json.dumps(summary, indent=2) + "\n")
+        # Something else may have been written there meanwhile.
+        _check_replaceable(directory, "output_dir", directory)
     _log(directory, frozen, audit, counts)
 
 

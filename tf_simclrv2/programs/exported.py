@@ -2,7 +2,6 @@
 
 import logging
 import os
-import tempfile
 from typing import Dict, Iterator, List, Sequence, Tuple
 
 import numpy as np
@@ -15,7 +14,7 @@ from tf_simclrv2.data.listing import find_images
 from tf_simclrv2.keras2 import tf
 from tf_simclrv2.programs.encoded import EncodedImages
 from tf_simclrv2.programs.served import damaged_refused, load_served
-from tf_simclrv2.runtime.files import check_place, temporary_of
+from tf_simclrv2.runtime.files import check_can_write, check_place, temporary_of
 
 logger = logging.getLogger(__name__)
 
@@ -37,11 +36,7 @@ def check_output(output: str, *others: str) -> None:
     folder = os.path.dirname(os.path.abspath(output))
     if not os.path.isdir(folder):
         raise refuse("output", output, f"the directory {folder} must exist")
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise refuse("output", output, f"can't be written ({error.strerror})") from error
+    check_can_write(folder, "output", output)
 
 
 class ExportedModel:

@@ -1,5 +1,6 @@
 """What ``probe`` tells: sentences, a table, and a picture of accuracy by labels."""
 
+import contextlib
 import csv
 import io
 import logging
@@ -17,7 +18,7 @@ from tf_simclrv2.config.labelling import ProbeSection
 from tf_simclrv2.config.user_files import DIRECTORY, FILE, printable
 from tf_simclrv2.evaluation.probe import KNN, LEFT_OUT, RIDGE, Draws, Measured
 from tf_simclrv2.runtime.disk import writing
-from tf_simclrv2.runtime.files import check_place, whole_file, write_whole
+from tf_simclrv2.runtime.files import check_can_write, check_place, whole_file, write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -58,10 +59,11 @@ class Report(NamedTuple):
         check_place(os.path.realpath(directory), flag, DIRECTORY, value)
         for name in (_TABLE, _PICTURE):
             check_place(os.path.join(directory, name), flag, FILE, value)
+        check_can_write(os.path.realpath(directory), flag, value)
         return cls(directory, flag)
 
     def write(self, measured: Sequence[Measured], selected: bool) -> None:
-        """Writes the table of what was measured, and logs it.
+        """Writes the table of what was measured, and logs it; removes an earlier one's picture.
 
         Args:
           measured: with all labels.
@@ -72,6 +74,10 @@ class Report(NamedTuple):
         """
         for each in measured:
             logger.info(_sentence(each, selected))
+        # It is of other measurements.
+        with writing(self.flag, self.directory), contextlib.suppress(FileNotFoundError):
+            if os.path.lexists(os.path.join(self.directory, _TABLE)):
+                os.remove(os.path.join(self.directory, _PICTURE))
         self._write_table([_row(each, "all", selected) for each in measured])
 
     def write_curve(

@@ -2,8 +2,7 @@
 
 import logging
 import os
-import tempfile
-from typing import Dict, List, Mapping, Tuple
+from typing import Dict, List, Mapping, Sequence, Tuple
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from tf_simclrv2.labelling.select import METHODS, num_not_finite, select
 from tf_simclrv2.labelling.table import Table, next_round
 from tf_simclrv2.programs import command_line
 from tf_simclrv2.runtime.disk import writing
-from tf_simclrv2.runtime.files import check_place, write_whole
+from tf_simclrv2.runtime.files import check_can_write, check_place, write_whole
 from tf_simclrv2.runtime.scratch import replacing_directory
 from tf_simclrv2.training.frozen import Frozen
 from tf_simclrv2.training.pictures import pictures
@@ -46,6 +45,9 @@ def run(values: Mapping[str, object]) -> None:
     if section.output_dir is not None:
         _check_output(section.output_dir)
     frozen = Frozen.open(section)
+    header, records = _records(frozen)
+    if section.output_dir is None:
+        check_can_write(frozen.run.path, "model_dir", section.model_dir)
     split = frozen.data.train_split
     labelled_ids = _labelled(frozen)
     _check_budget(section, frozen, len(labelled_ids))
@@ -55,10 +57,12 @@ def run(values: Mapping[str, object]) -> None:
     _check_features(section, stored.values)
     choice = select(stored.values, section.budget, section.method, labelled, section.seed)
     ids = [stored.ids[row] for row in choice.rows]
-    table = _table(frozen, ids, section.method)
+    table = _table(frozen, ids, section.method, header, records)
     target = os.path.abspath(os.path.expanduser(section.output_dir or _free_place(frozen)))
     with writing("output_dir", target), replacing_directory(target, ".select-") as place:
         _write(place, frozen, ids, table, classes)
+        # Another command may have written there meanwhile.
+        _check_output(target)
     logger.info(
         f"{target}: {len(ids):,} of {len(labelled) - int(labelled.sum()):,} images without a label "
         f"are chosen, {METHODS[section.method].words}; open {PAGE} in a browser, or fill in the "
@@ -79,12 +83,9 @@ def _check_output(given: str) -> None:
         if os.path.isdir(path) and os.listdir(path):
             there = TABLE if os.path.lexists(os.path.join(path, TABLE)) else "something"
             raise refuse("output_dir", given, f"holds {there} already; name a new directory")
-        while not os.path.lexists(path):
-            path = os.path.dirname(path)
-        with tempfile.TemporaryFile(dir=path):
-            pass
     except OSError as error:
-        raise refuse("output_dir", given, f"can't be written ({error.strerror})") from error
+        raise refuse("output_dir", given, f"can't be read ({error.strerror})") from error
+    check_can_write(os.path.dirname(path), "output_dir", given)
 
 
 def _free_place(frozen: Frozen) -> str:
@@ -133,12 +134,25 @@ def _check_features(section: SelectSection, values: np.ndarray) -> None:
         )
 
 
-def _table(frozen: Frozen, ids: List[str], method: str) -> Table:
-    names = [printable(each) for each in ids]
+def _records(frozen: Frozen) -> Tuple[List[str], Dict[int, List[str]]]:
+    """The table's header and rows; none without a table.
+
+    They must be those from which the source was made: read at once, not after the choice.
+    """
     if not isinstance(frozen.source, TableSource):
-        return next_round(names, method)
-    header, records = read_records(str(frozen.data.labels))
-    rows = frozen.source.rows
+        return [], {}
+    return read_records(str(frozen.data.labels))
+
+
+def _table(
+    frozen: Frozen,
+    ids: List[str],
+    method: str,
+    header: Sequence[str],
+    records: Mapping[int, Sequence[str]],
+) -> Table:
+    names = [printable(each) for each in ids]
+    rows = frozen.source.rows if isinstance(frozen.source, TableSource) else {}
     known = {name: rows[each].number for each, name in zip(ids, names) if each in rows}
     return next_round(names, method, header, records, known)
 

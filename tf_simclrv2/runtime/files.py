@@ -7,6 +7,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import tempfile
 from typing import IO, Iterator, Optional, Tuple
 
 from tf_simclrv2.config import refuse
@@ -77,6 +78,27 @@ def check_place(path: str, flag: str, allowed: str, given: Optional[str] = None)
 
 def _is_under(path: str, folders: Tuple[str, ...]) -> bool:
     return any(path == folder or path.startswith(f"{folder}/") for folder in folders)
+
+
+def check_can_write(folder: str, flag: str, given: str) -> None:
+    """Refuses a directory in which no file can be made, by making one.
+
+    Args:
+      folder: the directory; of one that is not there, the nearest above it that is counts.
+      flag: the flag that named it, for the error.
+      given: the flag's value.
+
+    Raises:
+      ConfigError: no file can be made there.
+    """
+    folder = os.path.abspath(folder)
+    try:
+        while not os.path.lexists(folder):
+            folder = os.path.dirname(folder)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise refuse(flag, given, f"can't be written ({error.strerror})") from error
 
 
 def check_run_places(directory: str) -> None:
