@@ -100,7 +100,7 @@ def test_a_run_continues_on_the_same_labels_only(command, root, method, fine_tun
     assert re.match(
         rf"error: --labels={root}/linked.csv: has changed since the run in {fine_tuned} began "
         r"\(\d+ labels are new or others, \d+ are gone or were others, such as that of .*\.png\), "
-        r"so train in another directory",
+        r"so put the table back as it was, or train in another directory\.",
         refused.err,
     ), refused.err
     assert measured.code == 1 and "on the same labels can't be measured" in measured.err

@@ -150,7 +150,7 @@ def train(job: Job) -> None:
             job.run.file("labelled_examples.txt"),
             class_of,
             config.data.labels,
-            "train in another directory, or continue with the labels of its labelled_examples.txt",
+            "put the table back as it was, or train in another directory",
         )
     job.run.begin()
     if class_of is not None:
