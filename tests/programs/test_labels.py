@@ -175,6 +175,38 @@ def test_training_ends_without_evaluation_where_nothing_is_held_out(
     assert not (tmp_path / "run" / "result.json").exists()
 
 
+def test_a_student_without_labels_belongs_to_its_table(command, root, fine_tuned, tmp_path):
+    """It is told which images to evaluate on have labels that its teacher has learnt."""
+    learnt = _content(fine_tuned, "labelled_examples.txt").splitlines()[0].split("\t")[0]
+    table = tmp_path / "labels.csv"
+    labels = _table(table, 36, column=",train")
+    table.write_text(
+        re.sub(rf"(?m)^{learnt},(.*),train$", rf"{learnt},\1,validation", table.read_text())
+        + f"{FILES[40]},dark,validation\n"
+    )
+    run = tmp_path / "student"
+    distill = ["distill", *FEW_STEPS, *DIGITS_VIEWS, f"--teacher={fine_tuned}", labels]
+    outcome = command(*distill, f"--model_dir={run}")
+    assert outcome.code == 0, outcome.err
+    assert (
+        f"{run}: 1 of the 2 images of validation are among those whose labels it or its teacher "
+        f"was trained on (such as {learnt}), so its accuracy is too high"
+    ) in outcome.err
+    assert not (run / "labelled_examples.txt").exists()
+    noted = _content(run, "data.json")["labels_fingerprint"]
+    # The order of its rows means nothing, and an image more does.
+    first, *rows = table.read_text().splitlines()
+    table.write_text("\n".join([first, *reversed(rows)]))
+    assert command(*distill, f"--model_dir={run}", "--train_steps=5", "--mode=train").code == 0
+    assert _content(run, "data.json")["labels_fingerprint"] == noted
+    table.write_text("\n".join([first, *rows, f"{FILES[41]},light,train"]))
+    refused = command(*distill, f"--model_dir={run}", "--train_steps=5")
+    assert refused.code == 1 and refused.err == (
+        f"error: {labels}: has changed since the run in {run} began, so put the table back as it "
+        "was, or train in another directory.\n"
+    )
+
+
 @pytest.mark.slow
 def test_a_student_sees_all_images_and_the_labels_of_its_teacher(
     command, root, fine_tuned, tmp_path
