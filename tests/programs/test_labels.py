@@ -173,6 +173,24 @@ def test_training_ends_without_evaluation_where_nothing_is_held_out(
     assert outcome.code == 0
     assert f"not evaluated, since --labels={root}/few.csv holds out nothing" in outcome.out
     assert not (tmp_path / "run" / "result.json").exists()
+    # What it was trained on is not its own result, and another table is all that the card has.
+    run = RunDirectory(str(tmp_path / "run"))
+    outcome = command("evaluate", f"--model_dir={run.path}", "--eval_split=train")
+    assert outcome.code == 0 and run.result() is None
+    learnt = (
+        "8 of the 8 images of train are among those whose labels it was trained on (such as "
+        f"{FILES[0]}), so its accuracy is too high"
+    )
+    assert f"{run.path}: {learnt}" in outcome.err
+    assert model_card._accuracy(run, 4, False) == "not measured"
+    assert command("evaluate", f"--model_dir={run.path}", f"--labels={root}/test.csv").code == 0
+    card = model_card._accuracy(run, 4, False).replace("\\", "")
+    (_, other) = run.other_results()
+    assert card == (
+        f"not measured on the run's own data; top-1 {other['top_1_accuracy']:.1%}, top-5 100.0% "
+        f"on 20 images of folder in {root}/images all with the labels of {root}/test.csv, at step 4"
+    )
+    assert model_card._accuracy(run, 3, False) == "not measured"
 
 
 def test_a_student_without_labels_belongs_to_its_table(command, root, fine_tuned, tmp_path):

@@ -181,4 +181,7 @@ def _is_own(
         # The run was not evaluated in its training, so the first split that is counts.
         with contextlib.suppress(ConfigError):
             usual = (run.result() or {}).get("split")
+        if usual is None and split == own.train_split:
+            # What it was trained on must not stand for what it can do.
+            return False
     return usual in (None, split)
