@@ -3,7 +3,7 @@
 import datetime
 import os
 import string
-from typing import Dict, NamedTuple, Optional, Sequence
+from typing import Dict, List, NamedTuple, Optional, Sequence
 
 from tf_simclrv2 import __version__
 from tf_simclrv2.config import (
@@ -279,16 +279,35 @@ def _chosen(run: RunDirectory, labels: LabelsConfig) -> str:
 
 def _accuracy(run: RunDirectory, step: int, use_ema_weights: bool) -> str:
     result = run.result(step) or run.result()
-    if result is None or use_ema_weights or not _is_of(run, result):
+    if use_ema_weights or result is None:
+        others = [] if use_ema_weights else _on_other_data(run, step)
+        other = f" on the run's own data; {_measured(others[-1])}" if others else ""
+        return f"not measured{other}"
+    if not _is_of(run, result):
         return "not measured"
-    directory = result.get("data_dir") if run.config.data.dataset == "folder" else None
+    measured = _measured(result)
+    return measured if result["step"] == step else f"not measured at this step; {measured}"
+
+
+def _measured(result: Result) -> str:
+    directory = result.get("data_dir") if result["dataset"] == "folder" else None
     place = f" in {escaped(directory)}" if directory else ""
-    measured = (
+    table = f" with the labels of {escaped(result['labels'])}" if result.get("labels") else ""
+    return (
         f"top-1 {result['top_1_accuracy']:.1%}, top-5 {result['top_5_accuracy']:.1%} on "
         f"{result['num_examples']:,} images of {escaped(result['dataset'])}{place} "
-        f"{escaped(result['split'])}, at step {result['step']:,}"
+        f"{escaped(result['split'])}{table}, at step {result['step']:,}"
     )
-    return measured if result["step"] == step else f"not measured at this step; {measured}"
+
+
+def _on_other_data(run: RunDirectory, step: int) -> List[Result]:
+    """Evaluations of the weights of a step, the newest last, on what the run wasn't trained on."""
+    noted, data = run.data(), ("dataset", "data_dir", "split", "labels")
+    return [
+        other
+        for other in run.other_results()
+        if other.get("step") == step and any(other.get(name) != noted.get(name) for name in data)
+    ]
 
 
 def _is_of(run: RunDirectory, result: Result) -> bool:

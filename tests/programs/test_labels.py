@@ -100,7 +100,7 @@ def test_a_run_continues_on_the_same_labels_only(command, root, method, fine_tun
     assert re.match(
         rf"error: --labels={root}/linked.csv: has changed since the run in {fine_tuned} began "
         r"\(\d+ labels are new or others, \d+ are gone or were others, such as that of .*\.png\), "
-        r"so train in another directory",
+        r"so put the table back as it was, or train in another directory\.",
         refused.err,
     ), refused.err
     assert measured.code == 1 and "on the same labels can't be measured" in measured.err
@@ -109,7 +109,8 @@ def test_a_run_continues_on_the_same_labels_only(command, root, method, fine_tun
 
 def test_evaluation_on_other_labels_stands_beside_the_own(command, root, fine_tuned):
     own = _content(fine_tuned, "result.json")["fingerprint"]
-    assert command("evaluate", f"--model_dir={fine_tuned}", f"--labels={root}/test.csv").code == 0
+    outcome = command("evaluate", f"--model_dir={fine_tuned}", f"--labels={root}/test.csv")
+    assert outcome.code == 0 and "too high" not in outcome.err
     content = _content(fine_tuned, "result.json")
     (other,) = content["other_evaluations"]
     assert (other["split"], other["num_examples"]) == ("all", 20)
@@ -174,6 +175,56 @@ def test_training_ends_without_evaluation_where_nothing_is_held_out(
     assert outcome.code == 0
     assert f"not evaluated, since --labels={root}/few.csv holds out nothing" in outcome.out
     assert not (tmp_path / "run" / "result.json").exists()
+    # What it was trained on is not its own result, and another table is all that the card has.
+    run = RunDirectory(str(tmp_path / "run"))
+    outcome = command("evaluate", f"--model_dir={run.path}", "--eval_split=train")
+    assert outcome.code == 0 and run.result() is None
+    learnt = (
+        "8 of the 8 images of train are among those whose labels it was trained on (such as "
+        f"{FILES[0]}), so its accuracy is too high"
+    )
+    assert f"{run.path}: {learnt}" in outcome.err
+    assert model_card._accuracy(run, 4, False) == "not measured"
+    assert command("evaluate", f"--model_dir={run.path}", f"--labels={root}/test.csv").code == 0
+    card = model_card._accuracy(run, 4, False).replace("\\", "")
+    (_, other) = run.other_results()
+    assert card == (
+        f"not measured on the run's own data; top-1 {other['top_1_accuracy']:.1%}, top-5 100.0% "
+        f"on 20 images of folder in {root}/images all with the labels of {root}/test.csv, at step 4"
+    )
+    assert model_card._accuracy(run, 3, False) == "not measured"
+
+
+def test_a_student_without_labels_belongs_to_its_table(command, root, fine_tuned, tmp_path):
+    """It is told which images to evaluate on have labels that its teacher has learnt."""
+    learnt = _content(fine_tuned, "labelled_examples.txt").splitlines()[0].split("\t")[0]
+    table = tmp_path / "labels.csv"
+    labels = _table(table, 36, column=",train")
+    table.write_text(
+        re.sub(rf"(?m)^{learnt},(.*),train$", rf"{learnt},\1,validation", table.read_text())
+        + f"{FILES[40]},dark,validation\n"
+    )
+    run = tmp_path / "student"
+    distill = ["distill", *FEW_STEPS, *DIGITS_VIEWS, f"--teacher={fine_tuned}", labels]
+    outcome = command(*distill, f"--model_dir={run}")
+    assert outcome.code == 0, outcome.err
+    assert (
+        f"{run}: 1 of the 2 images of validation are among those whose labels it or its teacher "
+        f"was trained on (such as {learnt}), so its accuracy is too high"
+    ) in outcome.err
+    assert not (run / "labelled_examples.txt").exists()
+    noted = _content(run, "data.json")["labels_fingerprint"]
+    # The order of its rows means nothing, and an image more does.
+    first, *rows = table.read_text().splitlines()
+    table.write_text("\n".join([first, *reversed(rows)]))
+    assert command(*distill, f"--model_dir={run}", "--train_steps=5", "--mode=train").code == 0
+    assert _content(run, "data.json")["labels_fingerprint"] == noted
+    table.write_text("\n".join([first, *rows, f"{FILES[41]},light,train"]))
+    refused = command(*distill, f"--model_dir={run}", "--train_steps=5")
+    assert refused.code == 1 and refused.err == (
+        f"error: {labels}: has changed since the run in {run} began, so put the table back as it "
+        "was, or train in another directory.\n"
+    )
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """``labelled_examples.txt``: the examples whose labels a run uses, each with its class."""
 
 import os
-from typing import List, Mapping
+from typing import List, Mapping, Set
 
 from tf_simclrv2.config import refuse
 from tf_simclrv2.config.user_files import printable
@@ -14,6 +14,22 @@ def lines(class_of: Mapping[str, str]) -> List[str]:
       class_of: names of the examples' classes by id.
     """
     return [f"{printable(example)}\t{name}" for example, name in class_of.items()]
+
+
+def read_ids(path: str) -> Set[str]:
+    """The ids in the file, as :func:`printable` writes them.
+
+    Args:
+      path: a run's ``labelled_examples.txt``; a file that is not there has none.
+    """
+    return {line.split("\t")[0] for line in _lines_of(path)}
+
+
+def _lines_of(path: str) -> Set[str]:
+    if not os.path.isfile(path):
+        return set()
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return set(file.read().split("\n")) - {""}
 
 
 def check_same(path: str, class_of: Mapping[str, str], table: str, advice: str) -> None:
@@ -30,9 +46,7 @@ def check_same(path: str, class_of: Mapping[str, str], table: str, advice: str) 
     """
     if not os.path.isfile(path):
         return
-    with open(path, encoding="utf-8", errors="replace") as file:
-        before = set(file.read().split("\n")) - {""}
-    now = set(lines(class_of))
+    before, now = _lines_of(path), set(lines(class_of))
     if before != now:
         example = min(before ^ now).split("\t")[0]
         raise refuse(

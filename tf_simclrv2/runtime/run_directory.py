@@ -35,7 +35,9 @@ from tf_simclrv2.runtime.settings import Converted, RunSettings
 logger = logging.getLogger(__name__)
 
 # What a run writes before its first step.
-_FIRST_FILES = ("config.json", "environment.json", "labelled_examples.txt", "metrics.csv")
+_FIRST_FILES = (
+    "config.json", "environment.json", "labelled_examples.txt", "data.json", "metrics.csv",
+)  # fmt: skip
 
 
 class RunDirectory:

@@ -2,15 +2,18 @@
 
 import contextlib
 import logging
-from typing import Iterator
+from typing import Iterator, Set
 
-from tf_simclrv2.config import ConfigError, DataConfig, place
+from tf_simclrv2.config import ConfigError, DataConfig, DistillConfig, place
+from tf_simclrv2.config.user_files import printable
 from tf_simclrv2.data.batches import bad_label, evaluation_batches
 from tf_simclrv2.data.sources import Source
 from tf_simclrv2.data.sources.chosen import Chosen
 from tf_simclrv2.evaluation import EVALUATORS
 from tf_simclrv2.keras2 import tf
 from tf_simclrv2.networks.network import Network
+from tf_simclrv2.runtime import labelled
+from tf_simclrv2.runtime.checkpoint import Checkpoint
 from tf_simclrv2.runtime.devices import Devices
 from tf_simclrv2.runtime.health import check_finite_result
 from tf_simclrv2.runtime.run_directory import RunDirectory
@@ -86,6 +89,8 @@ def evaluate(
     """
     split = data.eval_split or source.evaluation_split(None)
     fingerprint, directory = source.fingerprint(split), source.directory
+    if run.writable:
+        _warn_of_learnt_labels(run, source, data, split)
     source = _with_labels(source, split)
     batches = devices.distribute(lambda part: evaluation_batches(source, data, split, part))
     labels = labels_checked(source, "eval_split", split)
@@ -118,12 +123,40 @@ def evaluate(
     return Evaluated(source, data, result, is_own)
 
 
+def _warn_of_learnt_labels(run: RunDirectory, source: Source, data: DataConfig, split: str) -> None:
+    """Says how many images of a table's split the run knows the labels of from its training."""
+    of_table = source.labelled(split)
+    learnt = set() if of_table is None else _learnt(run, data)
+    known = [each for each in map(printable, of_table or ()) if each in learnt]
+    if known:
+        logger.warning(
+            "%s: %d of the %d images of %s are among those whose labels it%s was trained on (such "
+            "as %s), so its accuracy is too high", run.path, len(known), len(of_table or ()), split,
+            " or its teacher" * isinstance(run.config, DistillConfig), known[0],
+        )  # fmt: skip
+
+
+def _learnt(run: RunDirectory, data: DataConfig) -> Set[str]:
+    """Ids of the images of ``data`` whose labels a run, or its teacher, was trained on."""
+    config = run.config
+    ids: Set[str] = set()
+    # The images of other data, and of other splits, may have the same ids.
+    if config.data.has_images_of(data) and config.data.train_split == data.train_split:
+        ids = labelled.read_ids(run.file("labelled_examples.txt"))
+    if isinstance(config, DistillConfig):
+        # Of a teacher that has gone, nothing is known.
+        with contextlib.suppress(ConfigError):
+            teacher = Checkpoint.open(config.distillation.teacher, "teacher", writable=False)
+            ids |= _learnt(teacher.run, data)
+    return ids
+
+
 def _with_labels(source: Source, split: str) -> Source:
     """The examples of a split that have a label."""
-    labelled = source.labelled(split)
-    if labelled is None or len(labelled) == source.num_examples(split):
+    of_table = source.labelled(split)
+    if of_table is None or len(of_table) == source.num_examples(split):
         return source
-    return Chosen(source, list(labelled))
+    return Chosen(source, list(of_table))
 
 
 def _is_own(
@@ -148,4 +181,7 @@ def _is_own(
         # The run was not evaluated in its training, so the first split that is counts.
         with contextlib.suppress(ConfigError):
             usual = (run.result() or {}).get("split")
+        if usual is None and split == own.train_split:
+            # What it was trained on must not stand for what it can do.
+            return False
     return usual in (None, split)

@@ -5,7 +5,7 @@ import logging
 from typing import Callable, Dict, List, Optional, Sequence
 
 from tf_simclrv2.config import place, refuse
-from tf_simclrv2.data.sources import Source
+from tf_simclrv2.data.sources import Source, digest
 from tf_simclrv2.data.stream import Part
 from tf_simclrv2.keras2 import keras, tf
 from tf_simclrv2.learners.learner import Learner
@@ -86,6 +86,15 @@ class Job:
         return {example: names[label] for example, label in self.labelled.items()}
 
     @property
+    def labels_fingerprint(self) -> Optional[str]:
+        """Another text if a table labels other images to train on, or others; None without one."""
+        of_table = self.source.labelled(self.run.config.data.train_split)
+        if of_table is None:
+            return None
+        names = self.source.class_names or []
+        return digest(sorted(labelled.lines({each: names[n] for each, n in of_table.items()})))
+
+    @property
     def data(self) -> Result:
         """What is trained on, for ``data.json``: names, places and numbers of images."""
         data = self.run.config.data
@@ -98,6 +107,7 @@ class Job:
             "split": data.train_split,
             "labels": place(data.labels),
             "fingerprint": self.source.fingerprint(data.train_split),
+            "labels_fingerprint": self.labels_fingerprint,
             "num_examples": count,
             "num_labelled": None if self.labelled is None else len(self.labelled),
             "unlabeled_data_dir": place(further),
@@ -145,16 +155,14 @@ def train(job: Job) -> None:
             check_restored(trained_variables(learner), latest)
     check_length(job.run, job.schedule, job.num_examples, job.step)
     class_of = job.class_of
-    if job.run.before is not None and class_of is not None and config.data.labels:
-        labelled.check_same(
-            job.run.file("labelled_examples.txt"),
-            class_of,
-            config.data.labels,
-            "train in another directory, or continue with the labels of its labelled_examples.txt",
-        )
+    if job.run.before is not None and config.data.labels:
+        _check_table(job, config.data.labels)
     job.run.begin()
     if class_of is not None:
         job.run.write_labelled(class_of)
+    if config.data.labels and config.run.mode != "eval":
+        # What a continued run is compared with, however this one ends.
+        job.run.write_data(job.data)
     if config.run.mode != "eval" and job.step < job.schedule.total_steps:
         warn_of_little_space(job.run, learner)
         manager = job.run.checkpoint_manager(checkpoint, config.run.keep_checkpoint_max)
@@ -194,6 +202,19 @@ def train(job: Job) -> None:
         done = evaluate(job.run, job.devices, learner.network, job.source, config.data, job.step)
         if job.baselines is not None:
             add_baselines(job.run, job.devices, job.baselines, done)
+
+
+def _check_table(job: Job, table: str) -> None:
+    """Refuses to continue on a table of labels that has changed since the run began."""
+    advice = "put the table back as it was, or train in another directory"
+    if job.class_of is not None:
+        labelled.check_same(job.run.file("labelled_examples.txt"), job.class_of, table, advice)
+    before = job.run.data().get("labels_fingerprint")
+    # A student may learn from no label, yet the table says what it is trained and evaluated on.
+    if before is not None and before != job.labels_fingerprint:
+        raise refuse(
+            "labels", table, f"has changed since the run in {job.run.path} began, so {advice}"
+        )
 
 
 def _fit(job: Job, save: SaveCheckpoints, watch: Watch, skipped: SkippedBatches) -> None:

@@ -6,7 +6,7 @@ from typing import Callable, Dict, List, Optional
 from tf_simclrv2.config import DataConfig, refuse
 from tf_simclrv2.data.sources.digits import DigitsSource
 from tf_simclrv2.data.sources.folder import FolderSource
-from tf_simclrv2.data.sources.source import SHUFFLE_BUFFER, UNLABELLED, Source
+from tf_simclrv2.data.sources.source import SHUFFLE_BUFFER, UNLABELLED, Source, digest
 from tf_simclrv2.data.sources.table import TableSource
 from tf_simclrv2.data.sources.tfds import TfdsSource, UnknownDataset
 from tf_simclrv2.data.sources.tiles import TilesSource
@@ -109,6 +109,7 @@ __all__ = [
     "TableSource",
     "TfdsSource",
     "TilesSource",
+    "digest",
     "open_other",
     "open_source",
     "open_unlabelled",
