@@ -110,14 +110,20 @@ class Audit(NamedTuple):
     thresholds: Dict[str, float]
 
 
-def audited_splits(frozen: Frozen) -> List[str]:
+def audited_splits(frozen: Frozen, asked: Optional[str] = None) -> List[str]:
     """The splits to audit: the one for training first, then those to evaluate on.
 
-    These are the one that was asked for, or all that have a name for that.
+    Args:
+      frozen: the run and the data.
+      asked: the split to evaluate on that was asked for; None takes the run's, and all that have a
+        name for that.
     """
-    train, source = frozen.data.train_split, frozen.source
-    usual = [split for split in source.splits if split.lower() in EVALUATION_SPLITS]
-    found = [frozen.data.eval_split] if frozen.data.eval_split else usual
+    train, of_run = frozen.data.train_split, frozen.data.eval_split
+    found = [split for split in frozen.source.splits if split.lower() in EVALUATION_SPLITS]
+    if of_run is not None and of_run not in found:
+        found.append(of_run)
+    if asked is not None:
+        found = [asked]
     return [train, *(split for split in found if split != train and _num(frozen, split))]
 
 
