@@ -6,12 +6,11 @@ from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 from tqdm import tqdm
 
-from tf_simclrv2.config import LabelsConfig, refuse
+from tf_simclrv2.config import LabelsConfig
 from tf_simclrv2.data.sources.source import EVALUATION_SPLITS
 from tf_simclrv2.labelling.audit import distances, judge
 from tf_simclrv2.labelling.duplicates import near_duplicates
 from tf_simclrv2.labelling.same_picture import is_same, reduced
-from tf_simclrv2.labelling.select import num_not_finite
 from tf_simclrv2.training.frozen import Frozen, Stored
 from tf_simclrv2.training.pictures import pictures
 
@@ -162,22 +161,13 @@ class Auditor:
       splits: the one for training first.
 
     Raises:
-      ConfigError: features are not finite, or can't be stored.
+      ConfigError: features can't be computed or stored.
     """
 
     def __init__(self, frozen: Frozen, splits: Sequence[str]):
         self._frozen = frozen
         self._stored: Dict[str, Stored] = {split: frozen.features(split) for split in splits}
         self._train = splits[0]
-        for split, stored in self._stored.items():
-            bad = num_not_finite(stored.values)
-            if bad:
-                raise refuse(
-                    "model_dir",
-                    frozen.run.path,
-                    f"its features of {bad} of the {len(stored.ids)} images of {split} are not "
-                    "finite numbers",
-                )
 
     def audit(self) -> Audit:
         """Does all that the labels allow."""
