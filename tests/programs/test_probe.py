@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from sklearn.preprocessing import StandardScaler
 
 from tests.conftest import DIGITS_VIEWS, FEW_STEPS
 from tests.training.test_frozen import write_images, write_table
-from tf_simclrv2.config import LabelsConfig
-from tf_simclrv2.config.labelling import FrozenSection
+from tf_simclrv2.config import ConfigError, LabelsConfig
+from tf_simclrv2.config.labelling import FrozenSection, ProbeSection
+from tf_simclrv2.programs import probe as program
 from tf_simclrv2.runtime import disk, feature_store
 from tf_simclrv2.runtime.checkpoint import Checkpoint
 from tf_simclrv2.training import frozen
@@ -248,6 +250,17 @@ def test_labels_from_which_nothing_can_be_learnt_are_refused(command, run, folde
     assert "has labels of 0 classes" in _refused(command, model, *flags, classes)
     assert "has labels of 0 classes" in _refused(command, model, *flags)
     assert "has no labels, which" in _refused(command, model, *flags[:2], "--class_level=0")
+
+
+@pytest.mark.parametrize("asked", [None, "other"])
+def test_a_split_without_labels_is_refused_if_it_was_asked_for(asked):
+    data = SimpleNamespace(train_split="train")
+    opened = SimpleNamespace(eval_split="other", data=data, has_labels=lambda split: False)
+    if asked is None:
+        assert program._test_split(opened, ProbeSection("run")) is None
+        return
+    with pytest.raises(ConfigError, match="--eval_split=other: has no image with a label"):
+        program._test_split(opened, ProbeSection("run", eval_split=asked))
 
 
 def test_runs_that_can_not_be_used_are_refused(command, run, method, folder, tmp_path):

@@ -73,9 +73,13 @@ def _test_split(frozen: Frozen, section: ProbeSection) -> Optional[str]:
     split, train_split = frozen.eval_split, frozen.data.train_split
     if section.eval_split == train_split:
         raise refuse("eval_split", train_split, "must be another split than --train_split")
-    if split in (None, train_split) or not frozen.has_labels(str(split)):
+    if split is None or split == train_split:
         return None
-    return split
+    if frozen.has_labels(split):
+        return split
+    if section.eval_split is not None:
+        raise refuse("eval_split", split, "has no image with a label to measure on")
+    return None
 
 
 def _check_classes(frozen: Frozen, section: ProbeSection) -> None:
