@@ -18,7 +18,9 @@ from tests.conftest import DIGITS_VIEWS, FEW_STEPS
 from tests.training.test_frozen import write_images, write_table
 from tf_simclrv2.config import ConfigError, LabelsConfig
 from tf_simclrv2.config.labelling import FrozenSection, ProbeSection
+from tf_simclrv2.evaluation.probe import LEFT_OUT, OTHERS, Measured
 from tf_simclrv2.programs import probe as program
+from tf_simclrv2.programs import probe_report
 from tf_simclrv2.runtime import disk, feature_store
 from tf_simclrv2.runtime.checkpoint import Checkpoint
 from tf_simclrv2.training import frozen
@@ -167,6 +169,34 @@ def test_of_images_that_were_chosen_it_is_a_bound(command, run, folder, tmp_path
     assert outcome.code == 0, outcome.err
     assert ("at least" in outcome.out) == bound
     assert (_table(tmp_path)[0]["high"] == "") == bound
+
+
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        ({}, set()),
+        ({"a": "random", "v": "random"}, set()),
+        ({"b": "coreset"}, {LEFT_OUT, OTHERS}),
+        ({"v": "typiclust", "a": "random"}, {"validation"}),
+        ({"a": "centres", "v": "centres"}, {LEFT_OUT, OTHERS, "validation"}),
+        # Of images that nothing is measured on.
+        ({"z": "centres"}, set()),
+    ],
+)
+def test_nothing_measured_on_chosen_images_is_an_estimate(chosen, expected):
+    held_out = {"validation": {"v": 0, "w": 1}}
+    source = SimpleNamespace(chosen_by=chosen, labelled=held_out.get)
+    selected = program._selected({"a": 0, "b": 1}, "validation", source)
+    assert selected == expected
+    for on in (LEFT_OUT, OTHERS, "validation"):
+        measured = Measured("ridge", 10, on, 7, 9)
+        low_and_high = probe_report._row(measured, "all", selected)[-2:]
+        assert (low_and_high == ["", ""]) == (on in expected)
+        assert ("95% interval" in probe_report._sentence(measured, selected)) == (
+            on not in expected
+        )
+    # Of another data set's split the table says nothing.
+    assert program._selected({"a": 0, "b": 1}, "test", source) <= {LEFT_OUT, OTHERS}
 
 
 def test_labels_of_a_column_split_are_tested_on(command, run, folder, tmp_path):

@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from typing import Dict, List, Mapping, Optional
+from typing import Dict, Iterable, List, Mapping, Optional, Set
 
 from tqdm import tqdm
 
@@ -55,7 +55,7 @@ def run(values: Mapping[str, object]) -> None:
     measured = probe.left_out(train)
     if test is not None and test_split is not None:
         measured += probe.measure(train, test, test_split)
-    selected = _selected(labelled, frozen.source)
+    selected = _selected(labelled, test_split, frozen.source)
     report.write(measured, selected)
     if section.budgets:
         draws = probe.Draws(section.sorted_budgets, section.seeds, section.balanced)
@@ -127,9 +127,17 @@ def _check_budgets(labelled: Mapping[str, int], section: ProbeSection) -> None:
         )
 
 
-def _selected(labelled: Mapping[str, int], source: Source) -> bool:
-    """Whether some images were chosen to be labelled, and not at random."""
-    return any(source.chosen_by.get(each, _RANDOM) != _RANDOM for each in labelled)
+def _selected(labelled: Mapping[str, int], test_split: Optional[str], source: Source) -> Set[str]:
+    """What is measured on images of which some were chosen to be labelled, and not at random."""
+
+    def are_chosen(ids: Iterable[str]) -> bool:
+        return any(source.chosen_by.get(each, _RANDOM) != _RANDOM for each in ids)
+
+    found = {probe.LEFT_OUT, probe.OTHERS} if are_chosen(labelled) else set()
+    # None unless the table is about this split, such as one that is held out of it.
+    if test_split is not None and are_chosen(source.labelled(test_split) or ()):
+        found.add(test_split)
+    return found
 
 
 def _fine_tuning(config: ProbeConfig, frozen: Frozen, eval_split: Optional[str]) -> FinetuneConfig:
