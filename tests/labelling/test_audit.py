@@ -100,6 +100,14 @@ def test_an_image_that_is_alone_in_its_class_is_not_judged():
     assert set(np.delete(verdicts.suggested, 7)) <= {0, 5, 10, 20}
 
 
+def test_other_images_may_be_none():
+    train = _clusters(60)
+    none = Features(train.values[:0], train.labels[:0])
+    same, verdicts = judge(train, [none])
+    np.testing.assert_array_equal(same.margins, judge(train)[0].margins)
+    assert len(verdicts.margins) == len(verdicts.suggested) == len(verdicts.doubtful) == 0
+
+
 def test_labels_of_one_class_are_refused():
     with pytest.raises(ValueError, match="two classes"):
         judge(Features(np.random.RandomState(0).randn(5, 3), np.ones(5, np.int64)))

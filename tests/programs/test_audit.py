@@ -5,12 +5,16 @@ import json
 import os
 import pathlib
 import shutil
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tf_simclrv2.config.labelling import Limit, limits_of
+from tf_simclrv2.config import ConfigError
+from tf_simclrv2.config.labelling import AuditSection, Limit, limits_of
+from tf_simclrv2.programs import audit as program
 from tf_simclrv2.programs import audit_report
 
 _COLOURS = {"blue": (20, 40, 220), "green": (30, 200, 40), "red": (220, 30, 30)}
@@ -231,6 +235,34 @@ def test_what_cannot_be_used_is_refused_in_one_sentence(audit, model, tmp_path, 
     assert (tmp_path / "file").read_text() == "mine"
     assert sorted(os.listdir(tmp_path)) == ["empty", "file", "folder", "summary"]
     assert os.listdir(tmp_path / "summary") == ["audit.json"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "number", "among", "exceeded"),
+    [
+        # 0.29 * 100 is 28.999999999999996.
+        ("labels:0.29", 29, 100, False),
+        ("labels:0.29", 30, 100, True),
+        ("labels:0.0", 0, 0, False),
+        ("labels:3", 3, 100, False),
+        ("labels:3", 4, 100, True),
+    ],
+)
+def test_what_is_allowed_is_no_failure(monkeypatch, limit, number, among, exceeded):
+    counts = {"labels": audit_report.Count(number, among, "some labels")}
+    monkeypatch.setattr(audit_report, "counted", lambda audit: counts)
+    assert bool(program._exceeded(limits_of(limit), None)) == exceeded
+
+
+@pytest.mark.parametrize("labelled", [None, "train", "test"])
+def test_conflicts_take_labels_of_a_split(labelled):
+    frozen = SimpleNamespace(has_labels=lambda split: split == labelled)
+    section = AuditSection("run", fail_on="duplicates,conflicts:5")
+    refused = nullcontext()
+    if labelled is None:
+        refused = pytest.raises(ConfigError, match=r"no image of train, test has a label")
+    with refused:
+        program._check_limits(section, frozen, ["train", "test"])
 
 
 def test_limits_are_numbers_or_shares():

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import tempfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ from tests.conftest import DIGITS_VIEWS, FEW_STEPS
 from tests.training.test_frozen import write_images, write_table
 from tf_simclrv2.config import ConfigError, LabelsConfig
 from tf_simclrv2.config.labelling import FrozenSection, ProbeSection
-from tf_simclrv2.evaluation.probe import Draws, Measured
+from tf_simclrv2.evaluation.probe import LEFT_OUT, OTHERS, Draws, Measured
+from tf_simclrv2.programs import probe as program
 from tf_simclrv2.programs import probe_report
 from tf_simclrv2.runtime import disk, feature_store
 from tf_simclrv2.runtime.checkpoint import Checkpoint
@@ -171,6 +173,34 @@ def test_of_images_that_were_chosen_it_is_a_bound(command, run, folder, tmp_path
     assert (_table(tmp_path)[0]["high"] == "") == bound
 
 
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        ({}, set()),
+        ({"a": "random", "v": "random"}, set()),
+        ({"b": "coreset"}, {LEFT_OUT, OTHERS}),
+        ({"v": "typiclust", "a": "random"}, {"validation"}),
+        ({"a": "centres", "v": "centres"}, {LEFT_OUT, OTHERS, "validation"}),
+        # Of images that nothing is measured on.
+        ({"z": "centres"}, set()),
+    ],
+)
+def test_nothing_measured_on_chosen_images_is_an_estimate(chosen, expected):
+    held_out = {"validation": {"v": 0, "w": 1}}
+    source = SimpleNamespace(chosen_by=chosen, labelled=held_out.get)
+    selected = program._selected({"a": 0, "b": 1}, "validation", source)
+    assert selected == expected
+    for on in (LEFT_OUT, OTHERS, "validation"):
+        measured = Measured("ridge", 10, on, 7, 9)
+        low_and_high = probe_report._row(measured, "all", selected)[-2:]
+        assert (low_and_high == ["", ""]) == (on in expected)
+        assert ("95% interval" in probe_report._sentence(measured, selected)) == (
+            on not in expected
+        )
+    # Of another data set's split the table says nothing.
+    assert program._selected({"a": 0, "b": 1}, "test", source) <= {LEFT_OUT, OTHERS}
+
+
 def test_labels_of_a_column_split_are_tested_on(command, run, folder, tmp_path):
     flags = folder(18)
     path = tmp_path / "labels.csv"
@@ -252,6 +282,17 @@ def test_labels_from_which_nothing_can_be_learnt_are_refused(command, run, folde
     assert "has labels of 0 classes" in _refused(command, model, *flags, classes)
     assert "has labels of 0 classes" in _refused(command, model, *flags)
     assert "has no labels, which" in _refused(command, model, *flags[:2], "--class_level=0")
+
+
+@pytest.mark.parametrize("asked", [None, "other"])
+def test_a_split_without_labels_is_refused_if_it_was_asked_for(asked):
+    data = SimpleNamespace(train_split="train")
+    opened = SimpleNamespace(eval_split="other", data=data, has_labels=lambda split: False)
+    if asked is None:
+        assert program._test_split(opened, ProbeSection("run")) is None
+        return
+    with pytest.raises(ConfigError, match="--eval_split=other: has no image with a label"):
+        program._test_split(opened, ProbeSection("run", eval_split=asked))
 
 
 def test_runs_that_can_not_be_used_are_refused(command, run, method, folder, tmp_path):

@@ -189,6 +189,17 @@ def test_features_that_the_format_can_not_hold_are_refused(tmp_path):
     assert stored_names(half) == []
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_features_that_are_not_finite_are_refused_whatever_the_format(tmp_path, dtype, bad):
+    store = FeatureStore(str(tmp_path), "weights", DIM, dtype)
+    broken = lambda ids: iter([np.full([len(ids), DIM], bad, np.float32)])  # noqa: E731
+    with pytest.raises(ConfigError, match=r"--model_dir=.* are not finite numbers") as refused:
+        store.features(["train"], images(1, 2), broken)
+    assert "float32" not in str(refused.value)
+    assert stored_names(store) == []
+
+
 def test_something_else_in_its_place_is_not_replaced(store, tmp_path):
     (tmp_path / "features").write_text("mine")
     with pytest.raises(ConfigError, match="features is a file, but must be a directory"):

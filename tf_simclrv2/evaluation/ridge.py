@@ -37,7 +37,7 @@ class Solution(NamedTuple):
     def scores(self, values: np.ndarray) -> np.ndarray:
         """The outputs for features [images, dim], float64 [images, classes]."""
         blocks = [block @ self.kernel + self.bias for block in _blocks(values)]
-        return np.concatenate(blocks)
+        return np.concatenate([np.empty([0, len(self.classes)]), *blocks])
 
     def spread(self, num_classes: int) -> Tuple[np.ndarray, np.ndarray]:
         """Kernel and bias with a column for every class; one without an example has output -1."""

@@ -30,7 +30,7 @@ def run(values: Mapping[str, object]) -> int:
     section = command_line.build(AuditConfig, values).audit
     frozen = Frozen.open(section)
     directory = audit_report.check_place_of(section, frozen.run.path)
-    splits = audited_splits(frozen)
+    splits = audited_splits(frozen, section.eval_split)
     _check_limits(section, frozen, splits)
     audit = Auditor(frozen, splits).audit()
     audit_report.write(directory, frozen, audit)
@@ -42,18 +42,20 @@ def run(values: Mapping[str, object]) -> int:
 
 def _check_limits(section: AuditSection, frozen: Frozen, splits: List[str]) -> None:
     """Refuses limits for what can't be found, which would be kept whatever is wrong."""
-    reasons: List[str] = []
     for limit in section.limits:
+        because = None
         if limit.finding == "leaks" and len(splits) < 2:
-            reasons.append(
+            because = (
                 f"leaks can't be found, as there is no split to evaluate on besides {splits[0]}; "
                 "name it with --eval_split"
             )
-        because = unjudged_because(frozen) if limit.finding == "labels" else None
+        elif limit.finding == "conflicts" and not any(map(frozen.has_labels, splits)):
+            because = f"conflicts can't be found, as no image of {', '.join(splits)} has a label"
+        elif limit.finding == "labels":
+            reason = unjudged_because(frozen)
+            because = None if reason is None else f"labels can't be judged: {reason}"
         if because is not None:
-            reasons.append(f"labels can't be judged: {because}")
-    if reasons:
-        raise refuse("fail_on", section.fail_on, reasons[0])
+            raise refuse("fail_on", section.fail_on, because)
 
 
 def _exceeded(limits: List[Limit], audit: Audit) -> List[str]:
@@ -61,8 +63,9 @@ def _exceeded(limits: List[Limit], audit: Audit) -> List[str]:
     sentences = []
     for limit in limits:
         found = audit_report.counted(audit)[limit.finding]
-        most = limit.most * found.among if limit.is_share else limit.most
-        if found.number > most:
+        # Divided, since 0.29 times 100 is less than 29.
+        number = found.number / max(found.among, 1) if limit.is_share else found.number
+        if number > limit.most:
             allowed = f"{limit.most:.9g} of them" if limit.is_share else f"{limit.most:.0f}"
             sentences.append(f"{found.words}, more than {allowed}")
     return sentences

@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from typing import Dict, List, Mapping, Optional
+from typing import Dict, Iterable, List, Mapping, Optional, Set
 
 from tqdm import tqdm
 
@@ -55,7 +55,7 @@ def run(values: Mapping[str, object]) -> None:
     measured = probe.left_out(train)
     if test is not None and test_split is not None:
         measured += probe.measure(train, test, test_split)
-    selected = _selected(labelled, frozen.source)
+    selected = _selected(labelled, test_split, frozen.source)
     report.write(measured, selected)
     if section.budgets:
         draws = probe.Draws(section.sorted_budgets, section.seeds, section.balanced)
@@ -73,9 +73,13 @@ def _test_split(frozen: Frozen, section: ProbeSection) -> Optional[str]:
     split, train_split = frozen.eval_split, frozen.data.train_split
     if section.eval_split == train_split:
         raise refuse("eval_split", train_split, "must be another split than --train_split")
-    if split in (None, train_split) or not frozen.has_labels(str(split)):
+    if split is None or split == train_split:
         return None
-    return split
+    if frozen.has_labels(split):
+        return split
+    if section.eval_split is not None:
+        raise refuse("eval_split", split, "has no image with a label to measure on")
+    return None
 
 
 def _check_classes(frozen: Frozen, section: ProbeSection) -> None:
@@ -123,9 +127,17 @@ def _check_budgets(labelled: Mapping[str, int], section: ProbeSection) -> None:
         )
 
 
-def _selected(labelled: Mapping[str, int], source: Source) -> bool:
-    """Whether some images were chosen to be labelled, and not at random."""
-    return any(source.chosen_by.get(each, _RANDOM) != _RANDOM for each in labelled)
+def _selected(labelled: Mapping[str, int], test_split: Optional[str], source: Source) -> Set[str]:
+    """What is measured on images of which some were chosen to be labelled, and not at random."""
+
+    def are_chosen(ids: Iterable[str]) -> bool:
+        return any(source.chosen_by.get(each, _RANDOM) != _RANDOM for each in ids)
+
+    found = {probe.LEFT_OUT, probe.OTHERS} if are_chosen(labelled) else set()
+    # None unless the table is about this split, such as one that is held out of it.
+    if test_split is not None and are_chosen(source.labelled(test_split) or ()):
+        found.add(test_split)
+    return found
 
 
 def _fine_tuning(config: ProbeConfig, frozen: Frozen, eval_split: Optional[str]) -> FinetuneConfig:

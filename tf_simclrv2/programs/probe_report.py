@@ -5,7 +5,7 @@ import csv
 import io
 import logging
 import os
-from typing import Dict, List, NamedTuple, Sequence
+from typing import Collection, Dict, List, NamedTuple, Sequence
 
 import matplotlib
 
@@ -62,12 +62,12 @@ class Report(NamedTuple):
         check_can_write(os.path.realpath(directory), flag, value)
         return cls(directory, flag)
 
-    def write(self, measured: Sequence[Measured], selected: bool) -> None:
+    def write(self, measured: Sequence[Measured], selected: Collection[str]) -> None:
         """Writes the table of what was measured, and logs it; removes an earlier one's picture.
 
         Args:
           measured: with all labels.
-          selected: whether the labelled images were chosen, and not at random.
+          selected: on what images were chosen, and not drawn at random.
 
         Raises:
           ConfigError: it can't be written.
@@ -83,7 +83,7 @@ class Report(NamedTuple):
     def write_curve(
         self,
         measured: Sequence[Measured],
-        selected: bool,
+        selected: Collection[str],
         drawn: Sequence[Measured],
         draws: Draws,
     ) -> None:
@@ -116,12 +116,12 @@ class Report(NamedTuple):
             write_whole(os.path.join(self.directory, _TABLE), text.getvalue())
 
 
-def _is_bound(measured: Measured, selected: bool) -> bool:
+def _is_bound(measured: Measured, selected: Collection[str]) -> bool:
     """Whether it is no estimate, as images that were chosen are harder than others."""
-    return selected and measured.on == LEFT_OUT
+    return measured.on in selected
 
 
-def _sentence(measured: Measured, selected: bool) -> str:
+def _sentence(measured: Measured, selected: Collection[str]) -> str:
     low, high = measured.interval
     right = f"{measured.accuracy:.1%} right"
     where = f"of {measured.images:,} images of {measured.on}"
@@ -136,10 +136,10 @@ def _sentence(measured: Measured, selected: bool) -> str:
     return f"{_WORDS[measured.classifier]}, {measured.labels:,} labelled images: {told}"
 
 
-def _row(measured: Measured, drawn: str, selected: bool) -> List[object]:
+def _row(measured: Measured, drawn: str, selected: Collection[str]) -> List[object]:
     low, high = (f"{bound:.6f}" for bound in measured.interval)
     if _is_bound(measured, selected):
-        low, high = f"{measured.accuracy:.6f}", ""
+        low, high = "", ""
     seed = "" if measured.seed is None else measured.seed
     return [
         measured.labels, drawn, seed, measured.classifier, measured.on, measured.images,

@@ -88,7 +88,7 @@ class FeatureStore:
           The features, [images, dim], memory-mapped.
 
         Raises:
-          ConfigError: they can't be written, or don't fit the number format.
+          ConfigError: they can't be written, are not finite, or don't fit the number format.
         """
         folder = os.path.join(self.run, "features")
         check_place(os.path.realpath(folder), "model_dir", DIRECTORY, self.run)
@@ -188,6 +188,13 @@ class FeatureStore:
             for block in rows.blocks():
                 with np.errstate(over="ignore"):
                     kept = np.ascontiguousarray(block, self.dtype)
+                if not np.isfinite(block).all():
+                    raise refuse(
+                        "model_dir",
+                        self.run,
+                        "its network's features are not finite numbers; give an earlier "
+                        "checkpoint, or train again with a lower --learning_rate",
+                    )
                 if not np.isfinite(kept).all():
                     raise refuse(
                         "feature_type",

@@ -6,12 +6,11 @@ from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 from tqdm import tqdm
 
-from tf_simclrv2.config import LabelsConfig, refuse
+from tf_simclrv2.config import LabelsConfig
 from tf_simclrv2.data.sources.source import EVALUATION_SPLITS
 from tf_simclrv2.labelling.audit import distances, judge
 from tf_simclrv2.labelling.duplicates import near_duplicates
 from tf_simclrv2.labelling.same_picture import is_same, reduced
-from tf_simclrv2.labelling.select import num_not_finite
 from tf_simclrv2.training.frozen import Frozen, Stored
 from tf_simclrv2.training.pictures import pictures
 
@@ -110,14 +109,20 @@ class Audit(NamedTuple):
     thresholds: Dict[str, float]
 
 
-def audited_splits(frozen: Frozen) -> List[str]:
+def audited_splits(frozen: Frozen, asked: Optional[str] = None) -> List[str]:
     """The splits to audit: the one for training first, then those to evaluate on.
 
-    These are the one that was asked for, or all that have a name for that.
+    Args:
+      frozen: the run and the data.
+      asked: the split to evaluate on that was asked for; None takes the run's, and all that have a
+        name for that.
     """
-    train, source = frozen.data.train_split, frozen.source
-    usual = [split for split in source.splits if split.lower() in EVALUATION_SPLITS]
-    found = [frozen.data.eval_split] if frozen.data.eval_split else usual
+    train, of_run = frozen.data.train_split, frozen.data.eval_split
+    found = [split for split in frozen.source.splits if split.lower() in EVALUATION_SPLITS]
+    if of_run is not None and of_run not in found:
+        found.append(of_run)
+    if asked is not None:
+        found = [asked]
     return [train, *(split for split in found if split != train and _num(frozen, split))]
 
 
@@ -156,22 +161,13 @@ class Auditor:
       splits: the one for training first.
 
     Raises:
-      ConfigError: features are not finite, or can't be stored.
+      ConfigError: features can't be computed or stored.
     """
 
     def __init__(self, frozen: Frozen, splits: Sequence[str]):
         self._frozen = frozen
         self._stored: Dict[str, Stored] = {split: frozen.features(split) for split in splits}
         self._train = splits[0]
-        for split, stored in self._stored.items():
-            bad = num_not_finite(stored.values)
-            if bad:
-                raise refuse(
-                    "model_dir",
-                    frozen.run.path,
-                    f"its features of {bad} of the {len(stored.ids)} images of {split} are not "
-                    "finite numbers",
-                )
 
     def audit(self) -> Audit:
         """Does all that the labels allow."""

@@ -21,6 +21,7 @@ from tf_simclrv2.runtime.checkpoint import Checkpoint
 from tf_simclrv2.runtime.devices import Devices
 from tf_simclrv2.runtime.feature_store import FeatureStore, Images
 from tf_simclrv2.runtime.run_directory import RunDirectory
+from tf_simclrv2.training.pictures import reading
 
 _INDEXED_AT_ONCE = 1024
 _LARGEST_HASH = 2**63 - 1
@@ -126,7 +127,7 @@ class Frozen:
           split: a split of the source.
 
         Raises:
-          ConfigError: they can't be stored.
+          ConfigError: they can't be stored, or an image can't be read any more.
         """
         images, labels = self._images_of(split)
         store = FeatureStore(
@@ -194,8 +195,9 @@ class Frozen:
         chosen = Chosen(self.source, None if len(ids) == count else ids, labelled=False)
         batches = evaluation_batches(chosen, self.data, split)
         layer = network.hidden(self.layer)
-        for batch in feature_batches(network, batches, layer, jit_compile=devices.compiles):
-            yield batch.values
+        with reading(self.source):
+            for batch in feature_batches(network, batches, layer, jit_compile=devices.compiles):
+                yield batch.values
 
 
 def _layer(section: FrozenSection, run: RunDirectory, network: Network) -> int:
@@ -228,13 +230,16 @@ def _indexed(source: Source, split: str) -> Tuple[Images, np.ndarray]:
     ids: List[str] = []
     contents: List[str] = []
     labels: List[np.ndarray] = []
-    for batch in source.index(split).map(select).batch(_INDEXED_AT_ONCE).as_numpy_iterator():
-        ids += map(os.fsdecode, batch["id"])
-        contents += map(_content, batch["path"]) if "path" in batch else map(str, batch["content"])
-        labels.append(batch["label"])
+    batches = source.index(split).map(select).batch(_INDEXED_AT_ONCE).as_numpy_iterator()
+    with reading(source):
+        for batch in batches:
+            ids += map(os.fsdecode, batch["id"])
+            is_file = "path" in batch
+            contents += map(_content, batch["path"]) if is_file else map(str, batch["content"])
+            labels.append(batch["label"])
     return Images(ids, contents), np.concatenate(labels)
 
 
 def _content(path: bytes) -> str:
-    status = os.stat(path)
+    status = os.stat(os.fsdecode(path))
     return f"{status.st_size} {status.st_mtime_ns}"

@@ -1,13 +1,21 @@
 """Images of a source as people look at them, by their ids."""
 
+import contextlib
+import errno
 import os
+import re
 from typing import Iterator, List, Tuple
 
 import numpy as np
 
+from tf_simclrv2.config import ConfigError
+from tf_simclrv2.config.user_files import printable
 from tf_simclrv2.data.images import read
 from tf_simclrv2.data.sources import Source
 from tf_simclrv2.data.sources.chosen import Chosen
+from tf_simclrv2.keras2 import tf
+
+_VANISHED = tuple(map(os.strerror, (errno.ENOENT, errno.EACCES, errno.EPERM)))
 
 
 def pictures(source: Source, split: str, ids: List[str]) -> Iterator[Tuple[str, np.ndarray]]:
@@ -20,9 +28,37 @@ def pictures(source: Source, split: str, ids: List[str]) -> Iterator[Tuple[str, 
 
     Yields:
       An image's id, and its pixels, uint8 [height, width, 3]; in the order of the source.
+
+    Raises:
+      ConfigError: an image is not there any more, or may not be read.
     """
     decode = source.decoder(split)
     examples = Chosen(source, ids).index(split).map(read)
     decoded = examples.map(lambda example: (example["id"], decode(example["image"])))
-    for example_id, image in decoded.as_numpy_iterator():
-        yield os.fsdecode(example_id), image
+    with reading(source):
+        for example_id, image in decoded.as_numpy_iterator():
+            yield os.fsdecode(example_id), image
+
+
+@contextlib.contextmanager
+def reading(source: Source) -> Iterator[None]:
+    """Turns the error of an image that has vanished, or may not be read, into a ConfigError.
+
+    Args:
+      source: whose images are read.
+
+    Raises:
+      ConfigError: the message names the image.
+    """
+    try:
+        yield
+    except (OSError, tf.errors.NotFoundError, tf.errors.PermissionDeniedError) as error:
+        if isinstance(error, OSError):
+            said = f"{error.filename}; {error.strerror}"
+        else:  # Its first line names the operation in braces, the file and the reason.
+            said = re.sub(r"\{\{.*?\}\}\s*", "", str(error)).split("\n")[0].strip()
+        if not said.endswith(_VANISHED):
+            raise
+        raise ConfigError(
+            f"{source.called}: an image can't be read any more ({printable(said)})."
+        ) from error
