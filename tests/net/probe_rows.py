@@ -63,7 +63,7 @@ def _splits(ran: Ran) -> List[str]:
 
 
 def _at_a_time(ran: Ran) -> int:
-    return max(ran.seen["batches"])
+    return max(ran.seen["batches"], default=0)
 
 
 def _num_classes(ran: Ran) -> int:
