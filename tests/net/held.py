@@ -318,5 +318,7 @@ def commands_of_the_demo() -> Iterator[List[List[str]]]:
         # Whatever it predicts would have to be there afterwards.
         return mock.Mock(returncode=int("predict" in arguments))
 
-    with mock.patch.object(demo.subprocess, "run", note):
+    # What it fills in would have to be there, too.
+    filled_in = {"_answers": lambda dataset: {}, "_filled_in": lambda selected, answers: "l.csv"}
+    with mock.patch.object(demo.subprocess, "run", note), mock.patch.multiple(demo, **filled_in):
         yield seen

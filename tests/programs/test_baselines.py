@@ -195,14 +195,16 @@ def test_the_demo_says_where_the_method_does_not_win():
 
 def test_the_demos_table_and_picture_have_the_baselines(runs, tmp_path):
     kinds = {"pretrained": "pretrained", "supervised_0": "fine_tuned", "fine_tuned_0": "fine_tuned",
-             "self_distilled_0": "distilled", "small_student_0": "distilled"}  # fmt: skip
+             "self_distilled_0": "distilled", "small_student_0": "distilled",
+             "chosen_probed_0": "fine_tuned", "chosen_fine_tuned_0": "fine_tuned",
+             "chosen_self_distilled_0": "distilled"}  # fmt: skip
     for name, run in kinds.items():
         shutil.copytree(runs[run], tmp_path / name)
     table = report.write(str(tmp_path), "digits", dict.fromkeys(kinds, 1.0))
     raw = _result(runs["fine_tuned"])["baselines"]["top_1_accuracy"]["raw_pixels"]
     line = f"| label spreading on raw pixels |  | 29 | {raw['label_spreading']:.1%} |  |"
     assert line in table.splitlines()
-    models = [line.split("|")[1].strip() for line in table.splitlines()[2:13]]
+    models = [line.split("|")[1].strip() for line in table.splitlines()[2:16]]
     assert models == [
         "linear probe while pretraining (all labels)",
         *(f"{words} on raw pixels" for words in _WORDS),
