@@ -31,7 +31,8 @@ def _elsewhere(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("name", "flag"), REMOTE)
 def test_remote_paths_are_refused_by_name(name, flag, command):
-    needed = {"convert": ["--google_checkpoint=x"], "finetune": ["--from_scratch"]}.get(name, [])
+    needed = {"convert": ["--google_checkpoint=x"], "finetune": ["--from_scratch"],
+              "select": ["--budget=1"]}.get(name, [])  # fmt: skip
     needed += [f"--{needs}=x" for needs in ("model_dir", "export_dir", "images", "saved_model")
                if (name, needs) in REMOTE and needs != flag]  # fmt: skip
     if (name, "teacher") in REMOTE and flag != "teacher":
