@@ -316,7 +316,7 @@ def test_a_picture_of_an_earlier_curve_is_removed(tmp_path):
     report.write(measured, [])
     assert (tmp_path / "probe.png").read_text() == "mine"  # It was next to no table.
     drawn = [Measured("ridge", 10, "test", 7, 10, seed=0)]
-    report.write_curve(measured, False, drawn, Draws([10], 1, False))
+    report.write_curve(measured, [], drawn, Draws([10], 1, False))
     assert Image.open(tmp_path / "probe.png").size == (720, 480)
     report.write(measured, [])
     assert os.listdir(tmp_path) == ["probe.csv"]
