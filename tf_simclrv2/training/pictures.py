@@ -15,6 +15,8 @@ from tf_simclrv2.data.sources import Source
 from tf_simclrv2.data.sources.chosen import Chosen
 from tf_simclrv2.keras2 import tf
 
+# What TensorFlow's messages say of the operation and, in newer versions, of the pipeline.
+_PIPELINE = r"\{\{.*?\}\}\s*|Error in user-defined function passed to .*? with iterator: \S+: "
 _VANISHED = tuple(map(os.strerror, (errno.ENOENT, errno.EACCES, errno.EPERM)))
 
 
@@ -55,8 +57,8 @@ def reading(source: Source) -> Iterator[None]:
     except (OSError, tf.errors.NotFoundError, tf.errors.PermissionDeniedError) as error:
         if isinstance(error, OSError):
             said = f"{error.filename}; {error.strerror}"
-        else:  # Its first line names the operation in braces, the file and the reason.
-            said = re.sub(r"\{\{.*?\}\}\s*", "", str(error)).split("\n")[0].strip()
+        else:  # Its first line ends with the file and the reason.
+            said = re.sub(_PIPELINE, "", str(error).split("\n")[0]).strip()
         if not said.endswith(_VANISHED):
             raise
         raise ConfigError(
