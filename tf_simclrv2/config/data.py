@@ -5,6 +5,7 @@ import os
 from typing import Optional
 
 from tf_simclrv2.config.settings import Must, Section, refuse, required, setting, setting_of
+from tf_simclrv2.config.steps import LABEL_CHOICES
 
 # From here on Pillow suspects an attack; decoded they take half a gigabyte.
 MAX_IMAGE_PIXELS = 178_956_970
@@ -66,7 +67,7 @@ class DataConfig(Section):
         "that it gives no label have none.",
         of_dataset=True,
         is_path=True,
-        replaces=("label_fraction", "labels_per_class", "label_subset_file"),
+        replaces=LABEL_CHOICES,
     )
     classes: Optional[str] = setting(
         None,
