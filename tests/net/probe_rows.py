@@ -5,10 +5,9 @@ import json
 import os
 from typing import Any, Callable, Dict, List
 
-import numpy as np
-
 from tests.net.held import Ran
 from tests.net.looks import is_at, refused
+from tests.net.looks_at_features import at_a_time, number_format, values, width
 from tests.net.table import Row, anything, becomes, changes
 
 _BUDGETS = "--budgets=10"
@@ -38,18 +37,6 @@ def _draws(ran: Ran) -> List[str]:
     return sorted({row["drawn"] for row in _table(ran)} - {"all"})
 
 
-def _values(ran: Ran) -> np.ndarray:
-    return np.array(ran.seen["features"]["train"].values)
-
-
-def _width(ran: Ran) -> int:
-    return _values(ran).shape[1]
-
-
-def _format(ran: Ran) -> str:
-    return str(_values(ran).dtype)
-
-
 def _labelled(ran: Ran) -> List[str]:
     return sorted(ran.seen["labelled"])
 
@@ -62,10 +49,6 @@ def _splits(ran: Ran) -> List[str]:
     return sorted(ran.seen["features"])
 
 
-def _at_a_time(ran: Ran) -> int:
-    return max(ran.seen["batches"], default=0)
-
-
 def _num_classes(ran: Ran) -> int:
     with open(os.path.join(ran.values["run_dir"], "config.json"), encoding="utf-8") as file:
         content: Any = json.load(file)
@@ -73,10 +56,10 @@ def _num_classes(ran: Ran) -> int:
 
 
 PROBE = [
-    Row("model_dir", "{with_memory}", _values),
-    Row("use_ema_weights", "true", _values, along="--model_dir={with_memory}"),
-    Row("layer", 3, _width),
-    Row("feature_type", "float16", _format, becomes("float32", "float16"), group="a"),
+    Row("model_dir", "{with_memory}", values),
+    Row("use_ema_weights", "true", values, along="--model_dir={with_memory}"),
+    Row("layer", 3, width),
+    Row("feature_type", "float16", number_format, becomes("float32", "float16"), group="a"),
     Row("output_dir", "{new}_probe", is_at("{new}_probe/probe.csv"), becomes(anything, True),
         group="a"),
     Row("run_dir", "{new}_run", is_at("{new}_run/config.json"), becomes(anything, True)),
@@ -86,7 +69,7 @@ PROBE = [
         group="draws"),
     Row("dataset", "digits", _column("images"), becomes(["10"], ["10", "360"]),
         besides="--data_dir={prepared}"),
-    Row("data_dir", "{others}", _values),
+    Row("data_dir", "{others}", values),
     Row("train_split", "validation", _splits, becomes(["train", "validation"], ["validation"])),
     Row("eval_split", "train", refused, becomes(None, "eval_split")),
     Row("labels", "{table}", _images_learnt_from, becomes(70, 40), along=_ALL),
@@ -95,7 +78,7 @@ PROBE = [
     Row("class_level", 2, refused, becomes(None, "data_dir")),
     Row("holdout_fraction", 0.25, _column("images"), becomes(["10"], ["10", "20"])),
     # What is stored already is not computed again, so another layer is taken.
-    Row("eval_batch_size", 4, _at_a_time, becomes(anything, 4), besides="--layer=2"),
+    Row("eval_batch_size", 4, at_a_time, becomes(anything, 4), besides="--layer=2"),
     Row("labels_per_class", 2, _images_learnt_from, becomes(10, 20), group="labels"),
     Row("label_seed", 1, _labelled, changes),
     Row("label_fraction", 0.5, _images_learnt_from, becomes(10, 35), besides=_ALL),
