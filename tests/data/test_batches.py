@@ -145,6 +145,7 @@ def test_views_distorted_on_the_device_are_those_of_the_host(source):
         np.testing.assert_array_equal(one["label"], other["label"])
 
 
+@pytest.mark.slow
 def test_a_stream_is_the_same_from_a_file_that_is_written_once(source, tmp_path):
     expected = _take(_pairs(source, 20), 6)
     data = DataConfig(
@@ -219,10 +220,8 @@ def test_only_contrastive_learning_does_without_labels(tmp_path):
     _write_images(tmp_path / "b", 2)
     data = DataConfig(dataset="folder", data_dir=str(tmp_path), image_size=8, holdout_fraction=0)
     source = open_source(data)
-    index = source.index
-    source.index = lambda split: index(split).map(
-        lambda each: {**each, "label": tf.cast(-1, tf.int64)}
-    )
+    columns = source.columns
+    source.columns = lambda split: columns(split)._replace(labels=np.full(4, -1))
     assert _take(_pairs(source, 4, data=data), 1)[0]["label"].tolist() == [-1] * 4
     with pytest.raises(tf.errors.InvalidArgumentError) as error:
         _take(_single(source, 4, data=data), 1)
@@ -277,6 +276,7 @@ def test_evaluation_counts_each_image_once_in_batches_of_one_size(source):
     assert len(_take(evaluation_batches(source, data, "train[:50]"), 10)) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pipelines", [1, 2])
 def test_parts_together_are_the_whole_batches(source, pipelines):
     def parts(batches_of, count):

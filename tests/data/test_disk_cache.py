@@ -2,6 +2,7 @@
 
 import glob
 import os
+import tempfile
 
 import numpy as np
 import pytest
@@ -88,15 +89,18 @@ def _empty(path):
 
 @pytest.mark.parametrize(
     ("which", "damage"),
-    [("*.snapshot", _empty), ("*.snapshot", _flip), ("manifest.json", _empty),
-     ("manifest.json", os.remove)],
+    [("*.snapshot", _empty), ("*.snapshot", _flip), ("images", _empty), ("images", _flip),
+     ("ends.npy", _empty), ("manifest.json", _empty), ("manifest.json", os.remove)],
 )  # fmt: skip
 def test_a_damaged_cache_is_made_anew(folder, damage, which, caplog):
-    expected = _seen(_data(folder))
+    def opened(folder):
+        return _data(folder, order="buffer" if which == "*.snapshot" else "index")
+
+    expected = _seen(opened(folder))
     (cache,) = glob.glob(f"{folder}/cache_*")
     (damaged,) = glob.glob(f"{cache}/**/{which}", recursive=True)
     damage(damaged)
-    assert _seen(_data(folder)) == expected
+    assert _seen(opened(folder)) == expected
     assert f"{cache} was damaged and is made anew" in caplog.text
     assert glob.glob(f"{folder}/cache_*") == [cache]
 
@@ -122,3 +126,16 @@ def test_a_source_of_its_own_is_told_apart_by_its_examples():
 
     assert Table([0, 1]).content_key("train") == Table([0, 1]).content_key("train")
     assert Table([0, 1]).content_key("train") != Table([1, 0]).content_key("train")
+
+
+def test_images_are_the_bytes_that_were_written():
+    contents = [b"\0one\0\0", b"", b"two\0"]
+    with tempfile.TemporaryDirectory() as directory:
+        images = tf.data.Dataset.from_tensor_slices(contents)
+        caches = [
+            disk_cache.images_on_disk(part, f"{directory}/cache_", "x", name)
+            for part, name in ((images.take(2), "a"), (images.skip(2), "b"))
+        ]
+        image = disk_cache.kept_images(caches)
+        seen = tf.data.Dataset.range(3).map(image).as_numpy_iterator()
+        assert list(seen) == contents

@@ -1,6 +1,7 @@
 """Labelled subsets: balanced, seeded, nested."""
 
 import collections
+import re
 
 import numpy as np
 import pytest
@@ -106,6 +107,14 @@ class TestList:
         for wrong in (path, tmp_path / "none.txt", tmp_path):
             with pytest.raises(ConfigError, match="--label_subset_file="):
                 read_subset(str(wrong))
+
+    @pytest.mark.parametrize("header", ["image,label", "\ufeffnumber;Image;label", "label\timage"])
+    def test_a_table_of_labels_belongs_to_another_flag(self, tmp_path, header):
+        path = tmp_path / "labels.csv"
+        path.write_text(f"{header}\na.png,x\n", encoding="utf-8")
+        words = re.escape(f"--label_subset_file={path}: is a table of labels; give it to --labels")
+        with pytest.raises(ConfigError, match=words):
+            read_subset(str(path))
 
     def test_it_stands_alone(self):
         with pytest.raises(ConfigError, match=r"--label_subset_file=list\.txt: can't be combined"):

@@ -47,6 +47,7 @@ def _assert_equal(made, expected):
             np.testing.assert_array_equal(one[name], other[name], name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [24, 64])
 def test_they_are_the_views_of_a_run_with_the_same_images_and_seed(stream, size):
     expected = _take(batches(stream, Views.two(size, CONFIG), 5), 4)

@@ -51,6 +51,7 @@ def _open(folder, **settings):
     return open_source(data), data
 
 
+@pytest.mark.slow
 def test_training_evaluation_and_exports_see_the_same(folder, capfd):
     files = _files()
     source, data = _open(folder, eval_batch_size=len(files))

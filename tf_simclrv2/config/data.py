@@ -2,13 +2,15 @@
 
 import dataclasses
 import os
-from typing import Optional
+from typing import List, Optional
 
 from tf_simclrv2.config.settings import Must, Section, refuse, required, setting, setting_of
 from tf_simclrv2.config.steps import LABEL_CHOICES
 
 # From here on Pillow suspects an attack; decoded they take half a gigabyte.
 MAX_IMAGE_PIXELS = 178_956_970
+# Ways to check a folder's files.
+CHECKS = ("full", "quick", "no")
 # Sizes that suit data sets of small images; all others default to ImageNet's 224.
 DEFAULT_IMAGE_SIZES = {
     "digits": 16,
@@ -99,6 +101,21 @@ class DataConfig(Section):
         within="(0, inf)",
         may_change=True,
     )
+    check_images: str = setting(
+        "full",
+        "How a folder's files to train on are checked for corrupt ones before the first step: full "
+        "decodes each once, quick looks at its header and end, no at nothing; a corrupt one that "
+        "training then meets is replaced by another image.",
+        choices=CHECKS,
+        of_dataset=True,
+    )
+    order: str = setting(
+        "index",
+        "Where a folder's next image is found: by index, which any step reaches at once, or in a "
+        "buffer, as runs of earlier versions did, which keep to it.",
+        choices=("index", "buffer"),
+        absent="buffer",
+    )
     cache_dataset: bool = setting(
         False, "Keep the data set's undecoded examples in memory.", may_change=True
     )
@@ -107,6 +124,12 @@ class DataConfig(Section):
         "Keep the undecoded examples on disk, in a directory whose name begins with this path.",
         may_change=True,
         is_path=True,
+    )
+    cache_max_side: Optional[int] = setting(
+        None,
+        "Reduce larger images so that their shorter side has so many pixels: once, as CACHE_PATH "
+        "keeps them.",
+        within="[32, 16384]",
     )
     eval_batch_size: int = setting(
         256, "Images evaluated at a time.", within="(0, inf)", may_change=True
@@ -118,6 +141,28 @@ class DataConfig(Section):
     def _check_combinations(self) -> None:
         if self.classes and not self.labels:
             raise refuse("classes", self.classes, "needs --labels, the table of their images")
+        if self.check_images != "full" and self.order != "index":
+            raise refuse(
+                "check_images",
+                self.check_images,
+                f"finds another image for a damaged one by its index, so it can't be combined with "
+                f"--order={self.order}",
+            )
+        if self.cache_max_side is not None:
+            self._check_reducing(self.cache_max_side)
+
+    def _check_reducing(self, side: int) -> None:
+        if not self.cache_path:
+            raise refuse("cache_max_side", side, "needs --cache_path, where reduced images lie")
+        if self.check_images != "full":
+            raise refuse(
+                "cache_max_side",
+                side,
+                "decodes all images before training, so it can't be combined with "
+                f"--check_images={self.check_images}",
+            )
+        if self.image_size and side < self.image_size:
+            raise refuse("cache_max_side", side, f"must be at least --image_size={self.image_size}")
 
     @property
     def resolved_image_size(self) -> int:
@@ -170,14 +215,33 @@ class UnlabelledConfig(Section):
     )
 
 
+EVALUATORS = ("classifier", "knn", "ridge")
+
+
+def _are_evaluators(text: str) -> bool:
+    """Whether a text is evaluators separated by commas, each once."""
+    names = text.split(",")
+    return set(names) <= {*EVALUATORS} and len(set(names)) == len(names)
+
+
 @dataclasses.dataclass(frozen=True)
 class EvaluationConfig(Section):
-    """Which run to evaluate, and on what."""
+    """Which run to evaluate, or which runs to compare, and on what."""
 
     model_dir: str = required(
-        "Directory of the run to evaluate.",
+        "Directory of the run to evaluate, or a checkpoint in it; several, separated by commas, "
+        "are compared on the same images.",
         "the directory of a run must be given",
         is_path=True,
+    )
+    evaluators: Optional[str] = setting(
+        None,
+        "What to evaluate, separated by commas: the run's classifier, and nearest neighbours and "
+        "ridge regression on its frozen features, which learn from the labels that it learnt from; "
+        "by default classifier, or knn,ridge where a run has no classifier.",
+        must=Must(
+            f"be among {', '.join(EVALUATORS)}, separated by commas, each once", _are_evaluators
+        ),
     )
     dataset: Optional[str] = setting_of(
         DataConfig, "dataset", default=None, help="Data set; by default the run's."
@@ -192,6 +256,13 @@ class EvaluationConfig(Section):
     eval_split: Optional[str] = setting_of(DataConfig, "eval_split")
     eval_batch_size: int = setting_of(DataConfig, "eval_batch_size")
     eval_steps: int = setting_of(DataConfig, "eval_steps")
+
+    @property
+    def runs(self) -> List[str]:
+        """The runs in ``model_dir``; a directory whose name holds commas is one."""
+        if os.path.exists(os.path.expanduser(self.model_dir)):
+            return [self.model_dir]
+        return self.model_dir.split(",")
 
     def applied_to(self, data: DataConfig) -> DataConfig:
         """Returns what to evaluate a run on.

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from typing import Callable, Dict, Mapping, Optional
+from typing import Dict, Mapping, Optional, Tuple
 
 from tf_simclrv2.config import AugmentationConfig, DataConfig
 from tf_simclrv2.config.memory import check_images
@@ -14,6 +14,7 @@ from tf_simclrv2.data.views import (
     DRAWS,
     crop_views,
     distort_on_host,
+    draws_at,
     draws_from,
     evaluation_view,
     warp_views,
@@ -35,6 +36,7 @@ class Views:
       on_device: whether to leave flips, colour distortion and blur to :func:`ready_for_network`,
         which takes the views' draws from the batch.
       needs_labels: whether an image without a label is an error.
+      with_whole: whether a batch also has ``image``, each image as it is evaluated.
     """
 
     names: Mapping[str, int]
@@ -42,6 +44,7 @@ class Views:
     augmentation: AugmentationConfig
     on_device: bool = False
     needs_labels: bool = False
+    with_whole: bool = False
 
     @classmethod
     def two(
@@ -66,6 +69,10 @@ class Views:
         """Draws for the views of each position from ``start`` on, see :func:`draws_from`."""
         return draws_from(seed, list(self.names.values()), start)
 
+    def draws_at(self, seed: int, position: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
+        """The same for one position."""
+        return draws_at(seed, list(self.names.values()), position)
+
     def crops(
         self, image: tf.Tensor, seeds: tf.Tensor, draws: tf.Tensor, decoder: Decoder = ANY
     ) -> tf.Tensor:
@@ -74,6 +81,13 @@ class Views:
         if augmentation.warps:
             return warp_views(image, size, seeds, draws, augmentation, decoder)
         return crop_views(image, size, seeds, augmentation, decoder)
+
+    def whole(self, image: tf.Tensor, decoder: Decoder = ANY) -> Dict[str, tf.Tensor]:
+        """The image as it is evaluated, uint8 and by its name, if it is asked for."""
+        if not self.with_whole:
+            return {}
+        view = evaluation_view(decoder(image), self.image_size, may_be_large=decoder.unusual)
+        return {"image": tf.image.convert_image_dtype(view, tf.uint8, saturate=True)}
 
 
 def batches(
@@ -98,27 +112,41 @@ def batches(
 
     def first_stage(example, drawn):
         seeds, draws = drawn
+        image = read(example)["image"]
         return {
-            "views": views.crops(read(example)["image"], seeds, draws, decoder),
+            "views": views.crops(image, seeds, draws, decoder),
             "draws": draws,
+            **views.whole(image, decoder),
             **{name: example[name] for name in ("id", "label")},
         }
 
+    def again(turn):
+        position = int(part.position(tf.constant(turn, tf.int64), start, batch_size))
+        drawn = views.draws_at(stream.seed, tf.constant(position, tf.int64))
+        return stream.made_at(position, lambda example: compiled(example, drawn))
+
     def second_stage(batch):
-        images = {name: batch["views"][:, index] for index, name in enumerate(views.names)}
-        draws = {name: batch["draws"][:, index] for index, name in enumerate(views.names)}
+        made, draws = batch["views"], batch["draws"]
+        others = {}
         if views.augmentation.distorts and views.on_device:
-            images.update({name + DRAWS: draws[name] for name in views.names})
+            others = {name + DRAWS: draws[:, index] for index, name in enumerate(views.names)}
         elif views.augmentation.distorts:
-            images = {
-                name: distort_on_host(images[name], draws[name], views.augmentation)
-                for name in views.names
-            }
-        return {**images, "label": _checked_labels(batch, num_classes, least)}
+            # All views at once, since each call is a program for XLA to compile.
+            flat, drawn = (tf.reshape(each, [-1, *each.shape[2:]]) for each in (made, draws))
+            made = tf.reshape(distort_on_host(flat, drawn, views.augmentation), made.shape)
+        images = {name: made[:, index] for index, name in enumerate(views.names)}
+        others.update({"image": batch["image"]} if views.with_whole else {})
+        return {**images, **others, "label": _checked_labels(batch, num_classes, least)}
 
     start = start_step * batch_size
-    drawn = tf.data.Dataset.zip((stream.examples(start), views.draws(stream.seed, start)))
-    made = _batched(drawn, start, first_stage, batch_size, part)
+    draws = part.shared(views.draws(stream.seed, start), start, batch_size)
+    drawn = tf.data.Dataset.zip((stream.examples(start, batch_size, part), draws))
+    if stream.is_checked:
+        made = drawn.map(first_stage, tf.data.AUTOTUNE)
+    else:
+        compiled = tf.function(first_stage, autograph=False)
+        made = stream.damaged.filled(drawn, first_stage, again)
+    made = _batched(made, batch_size, part)
     return made.map(second_stage, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
@@ -163,8 +191,9 @@ def evaluation_batches(
       part: the part of each batch to make.
 
     Returns:
-      Dicts of ``image``, float32 [batch, size, size, 3], ``label``, int64 [batch], and ``weight``,
-      float32 [batch]: 1 for the split's images, 0 for those that only fill the last batch up.
+      Dicts of ``image``, float32 [batch, size, size, 3], ``label``, int64 [batch], ``weight``,
+      float32 [batch]: 1 for the split's images, 0 for those that only fill the last batch up, and
+      ``number``, int64 [batch], the image's place in the split.
     """
     size = data.resolved_image_size
     count = source.num_examples(split)
@@ -177,14 +206,16 @@ def evaluation_batches(
     steps = -(-count // batch_size)
     decoder = source.decoder(split)
 
-    def transform(example, weight):
+    def transform(number, drawn):
+        example, weight = drawn
         image = decoder(read(example)["image"])
         image = evaluation_view(image, size, may_be_large=decoder.unusual)
-        return {"id": example["id"], "label": example["label"], "image": image, "weight": weight}
+        told = {"id": example["id"], "label": example["label"], "number": number}
+        return {**told, "image": image, "weight": weight}
 
     def checked(batch):
         labels = _checked_labels(batch, source.num_classes, 0)
-        return {"image": batch["image"], "label": labels, "weight": batch["weight"]}
+        return {name: part for name, part in {**batch, "label": labels}.items() if name != "id"}
 
     examples = source.index(split)
     filling = examples.take(1).repeat()
@@ -193,8 +224,9 @@ def evaluation_batches(
     weighted = weighted.concatenate(
         tf.data.Dataset.zip((filling, tf.data.Dataset.from_tensors(0.0).repeat()))
     )
-    stream = weighted.take(steps * batch_size)
-    made = _batched(stream, 0, transform, batch_size, part)
+    stream = weighted.take(steps * batch_size).enumerate()
+    made = part.shared(stream, 0, batch_size).map(transform, tf.data.AUTOTUNE)
+    made = _batched(made, batch_size, part)
     return made.map(checked).prefetch(tf.data.AUTOTUNE)
 
 
@@ -221,28 +253,7 @@ def _checked_labels(
         return tf.identity(labels)
 
 
-def _batched(
-    stream: tf.data.Dataset,
-    start: int,
-    transform: Callable[..., Dict[str, tf.Tensor]],
-    batch_size: int,
-    part: Part,
-) -> tf.data.Dataset:
-    """This part's batches of a stream from position ``start`` on, each element transformed."""
-    return (
-        _shared(stream, start, batch_size, part)
-        .map(transform, num_parallel_calls=tf.data.AUTOTUNE)
-        .batch(
-            batch_size // part.replicas, num_parallel_calls=tf.data.AUTOTUNE, drop_remainder=True
-        )
-    )
-
-
-def _shared(stream: tf.data.Dataset, start: int, batch_size: int, part: Part) -> tf.data.Dataset:
-    """Keeps what is this part's of each batch, of a stream from position ``start`` on."""
-    if part.pipelines == 1:
-        return stream
-    own = batch_size // part.pipelines
-    numbered = stream.enumerate(start)
-    numbered = numbered.filter(lambda position, _: position % batch_size // own == part.index)
-    return numbered.map(lambda _, kept: kept)
+def _batched(own: tf.data.Dataset, batch_size: int, part: Part) -> tf.data.Dataset:
+    """Batches of a part's own elements."""
+    own_size = batch_size // part.replicas
+    return own.batch(own_size, num_parallel_calls=tf.data.AUTOTUNE, drop_remainder=True)

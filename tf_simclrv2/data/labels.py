@@ -1,6 +1,7 @@
 """Which examples' labels are used: a seeded subset, as balanced over the classes as possible."""
 
 import os
+import re
 from typing import Dict, List, Mapping, Optional, Sequence
 
 import numpy as np
@@ -9,6 +10,8 @@ from tf_simclrv2.config import ConfigError, LabelsConfig, refuse
 from tf_simclrv2.config.user_files import printable, read_lines
 from tf_simclrv2.data.names import Names
 from tf_simclrv2.data.sources import Source
+
+_READ_AT_ONCE = 4096
 
 
 def labelled_ids(source: Source, split: str, labels: LabelsConfig) -> Optional[Dict[str, int]]:
@@ -32,9 +35,8 @@ def labelled_ids(source: Source, split: str, labels: LabelsConfig) -> Optional[D
         _check_all_classes(source, split)
         return None
     assert source.class_names is not None, "labels can only be chosen where there are any"
-    columns = source.index(split).map(lambda each: (each["id"], each["label"], each["file_name"]))
-    encoded_ids, classes, encoded_names = zip(*columns.as_numpy_iterator())
-    ids = [os.fsdecode(example_id) for example_id in encoded_ids]
+    encoded_ids, numbers, encoded_names = columns_of(source, split, "id", "label", "file_name")
+    ids, classes = [os.fsdecode(each) for each in encoded_ids], numbers.tolist()
     if labels.label_subset_file:
         file_names = [os.fsdecode(name) for name in encoded_names]
         listed = read_subset(labels.label_subset_file)
@@ -42,6 +44,14 @@ def labelled_ids(source: Source, split: str, labels: LabelsConfig) -> Optional[D
     else:
         chosen = choose_labelled(classes, source.class_names, labels)
     return {ids[index]: int(classes[index]) for index in chosen}
+
+
+def columns_of(source: Source, split: str, *names: str) -> List[np.ndarray]:
+    """Some columns of all examples of a split, which has one at least, in the order of the data."""
+    columns = source.index(split).map(lambda each: tuple(each[name] for name in names))
+    # One by one, a million examples would take minutes to reach Python.
+    batches = columns.batch(_READ_AT_ONCE).as_numpy_iterator()
+    return list(map(np.concatenate, zip(*batches)))
 
 
 def _chosen_of_table(
@@ -63,8 +73,9 @@ def _check_all_classes(source: Source, split: str) -> None:
     """Refuses a split without an example of some class, where labels are known without reading."""
     if source.shuffle_buffer is not None or source.class_names is None:
         return
-    classes = list(source.index(split).map(lambda each: each["label"]).as_numpy_iterator())
-    missing = sorted(set(range(len(source.class_names))) - set(classes))
+    labels = source.index(split).map(lambda each: each["label"]).batch(_READ_AT_ONCE)
+    classes = {label for batch in labels.as_numpy_iterator() for label in batch.tolist()}
+    missing = sorted(set(range(len(source.class_names))) - classes)
     if missing:
         names = ", ".join(source.class_names[label] for label in missing[:5])
         raise ConfigError(
@@ -140,10 +151,14 @@ def read_subset(path: str) -> Dict[str, int]:
       The numbers of the names' lines, by name.
 
     Raises:
-      ConfigError: there is no such file, nothing in it, or it is not text.
+      ConfigError: there is no such file, nothing in it, or it is not text or a table.
     """
     names: Dict[str, int] = {}
     for number, text in read_lines(path, "label_subset_file"):
+        if not names and {"image", "label"} <= set(re.split(r"[,;\t]", text.lower())):
+            raise refuse(
+                "label_subset_file", path, "is a table of labels; give it to --labels instead"
+            )
         name = text.split("\t")[0].strip()
         if name:
             names.setdefault(name, number)

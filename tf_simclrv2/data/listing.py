@@ -5,13 +5,16 @@ import dataclasses
 import glob
 import logging
 import os
-from typing import Counter, Dict, Iterator, List, Optional, Set, Tuple
+from typing import Callable, Counter, Dict, Iterable, Iterator, List, Optional, Set, Tuple, TypeVar
 
+from tf_simclrv2 import progress
 from tf_simclrv2.config import refuse
 from tf_simclrv2.config.user_files import Line, printable, read_lines, spellings, why_unreadable
 from tf_simclrv2.data.images import IMAGE_SUFFIXES
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 # The longest path that Linux takes, in bytes.
 _LONGEST_PATH = 4096
@@ -58,6 +61,12 @@ def list_images(root: str) -> Listing:
     Args:
       root: the directory to search; its ``~`` must be expanded.
     """
+    with progress.bar(desc="listing images", unit="file") as bar:
+        return _listed(root, bar.update)
+
+
+def _listed(root: str, tell: Callable[[], object]) -> Listing:
+    """Lists images; calls ``tell`` after each file or directory."""
     listing = Listing(root)
     seen: Set[object] = set()
     # Links wait until all directories under their own paths are listed.
@@ -77,15 +86,21 @@ def list_images(root: str) -> Listing:
             listing.left_out["links to directories that are listed already"] += 1
             continue
         seen.add(place)
-        _list_directory(relative, entries, listing, (pending, links))
+        _list_directory(relative, _told(entries, tell), listing, (pending, links))
     listing.files.sort()
     listing.empty.sort()
     return listing
 
 
+def _told(items: Iterable[T], tell: Callable[[], object]) -> Iterator[T]:
+    for item in items:
+        yield item
+        tell()
+
+
 def _list_directory(
     relative: str,
-    entries: List["os.DirEntry[str]"],
+    entries: Iterable["os.DirEntry[str]"],
     listing: Listing,
     waiting: Tuple[List[str], "collections.deque[str]"],
 ) -> None:
@@ -213,4 +228,5 @@ def _matching(part: str) -> List[str]:
     while literal and not os.path.isdir(literal):
         literal = os.path.dirname(literal)
     pattern = glob.escape(literal) + part[len(literal) :]
-    return sorted(path for path in glob.glob(pattern, recursive=True) if not os.path.isdir(path))
+    found = progress.progress(glob.iglob(pattern, recursive=True), "listing images", "file")
+    return sorted(path for path in found if not os.path.isdir(path))

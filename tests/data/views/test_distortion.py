@@ -151,6 +151,8 @@ def test_views_of_one_image_are_drawn_independently_in_a_step_and_between_steps(
         num_classes=None,
         shuffle_buffer=None,
         decoder=lambda split: PLAIN,
+        columns=lambda split: None,
+        is_checked=lambda split: True,
     )
     data, steps, config = DataConfig(dataset="digits", image_size=8), 400, AugmentationConfig()
 

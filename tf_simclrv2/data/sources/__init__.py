@@ -79,6 +79,8 @@ def open_other(data: DataConfig, class_names: Optional[List[str]]) -> Source:
     Raises:
       ConfigError: there is no such data set, or it can't be used.
     """
+    # Nothing is known of it, and nothing of it is trained on.
+    data = dataclasses.replace(data, check_images="full")
     if data.labels:
         return _open_table(data, class_names, whole=True)
     if SOURCES.get(data.dataset) is FolderSource:

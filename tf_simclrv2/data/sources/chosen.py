@@ -1,6 +1,6 @@
 """Some examples of another source, such as the labelled ones."""
 
-from typing import List, Optional
+from typing import Collection, List, Optional
 
 from tf_simclrv2.data.decoding import Decoder
 from tf_simclrv2.data.sources.source import Source
@@ -30,6 +30,15 @@ class Chosen(Source):
 
     def decoder(self, split: str) -> Decoder:
         return self._source.decoder(split)
+
+    def is_checked(self, split: str) -> bool:
+        return self._source.is_checked(split)
+
+    def damaged(self, split: str, ids: Collection[str]) -> List[str]:
+        return self._source.damaged(split, ids)
+
+    def first_damaged(self, ids: Optional[Collection[str]] = None) -> Optional[str]:
+        return self._source.first_damaged(self._ids if ids is None else ids)
 
     def index(self, split: str) -> tf.data.Dataset:
         examples = self._source.index(split)

@@ -1,31 +1,30 @@
 """A directory of image files as a data set."""
 
 import hashlib
-import logging
 import os
 from typing import Callable, Collection, Dict, List, Optional, Set
 
 import numpy as np
 
-from tf_simclrv2.config import SMALLEST_IMAGE, ConfigError, DataConfig, place, refuse
+from tf_simclrv2.config import ConfigError, DataConfig, place, refuse
 from tf_simclrv2.config.user_files import printable
-from tf_simclrv2.data.decoding import ONLY_ON_HOST, ORDINARY, PLAIN, Decoder
-from tf_simclrv2.data.images import IMAGE_SUFFIXES, Shape, shapes_of
+from tf_simclrv2.data.by_index import Columns
+from tf_simclrv2.data.checking import Check, Usable
+from tf_simclrv2.data.decoding import Decoder
+from tf_simclrv2.data.images import IMAGE_SUFFIXES
 from tf_simclrv2.data.listing import list_images
 from tf_simclrv2.data.sources.source import UNLABELLED, Source, digest
 from tf_simclrv2.keras2 import tf
-
-logger = logging.getLogger(__name__)
+from tf_simclrv2.progress import progress
 
 # Directories with images without labels, which are never a class, in any spelling.
 _UNLABELLED_NAMES = {"unlabeled", "unlabelled"}
 # Directories that are splits, not classes, where there is no other level.
-_SPLIT_NAMES = {
+SPLIT_NAMES = {
     *("train", "training", "validation", "valid", "val", "dev", "test", "testing"),
     *("labeled", "labelled"),
     *_UNLABELLED_NAMES,
 }
-_NAMES_SHOWN = 20
 
 
 class FolderSource(Source):
@@ -38,7 +37,7 @@ class FolderSource(Source):
     directory of that level, whatever is below it.
 
     A corrupt file is left out with a warning. To find these, each split's files are decoded once,
-    when the split is first asked for.
+    when the split is first asked for, or those to train on are checked as ``check_images`` says.
 
     Args:
       data: the directory, in ``data_dir``, what is held out, and how many files may be corrupt.
@@ -68,17 +67,14 @@ class FolderSource(Source):
         if not os.path.isdir(self._root):
             raise self._refuse("must be an existing directory")
         self.directory = place(self._root)
-        self._checked: Dict[str, List[str]] = {}
-        # What decoding takes, by split.
-        self._needs: Dict[str, int] = {}
-        self._sides: Dict[str, int] = {}
+        self._checked: Dict[str, Usable] = {}
         self._classes = classes
         self._content_keys: Dict[str, str] = {}
         self.class_names = None
         self._class_depth = 0
         listing = list_images(self._root)
         listing.warn_of_left_out()
-        self._unreadable = listing.unreadable
+        self._check = Check(self._root, data, self._refuse, listing.unreadable)
         if labelled and data.class_level != 0:
             self._files = self._split(listing.files, listing.empty)
         elif listing.files:
@@ -97,7 +93,7 @@ class FolderSource(Source):
         apart = {top: own for top, own in tops.items() if top.lower() in _UNLABELLED_NAMES}
         if apart and len(apart) == len(tops):
             return apart
-        others = [file for file in files if _top(file) not in apart]
+        others = [file for file in files if _top(file) not in apart] if apart else files
         return {**self._split_others(others, empty), **apart}
 
     def _split_others(self, files: List[str], empty: List[str]) -> Dict[str, List[str]]:
@@ -117,7 +113,7 @@ class FolderSource(Source):
         depth = level or max(depths)
         if depth == 0:
             return {"train": files}
-        if depth == 1 and {_top(file).lower() for file in files} <= _SPLIT_NAMES:
+        if depth == 1 and {_top(file).lower() for file in files} <= SPLIT_NAMES:
             if level:
                 raise refuse("class_level", level, f"{_top(files[0])} is a split, not a class")
             return _grouped(files, _top)
@@ -198,88 +194,50 @@ class FolderSource(Source):
 
     @property
     def split_advice(self) -> str:
-        known = {split.lower() for split in self._files} & _SPLIT_NAMES
+        known = {split.lower() for split in self._files} & SPLIT_NAMES
         if known or self._class_depth != 2 or self._data.class_level:
             return ""
         return "; if these are classes, as in class/patient/file, give --class_level=1"
 
     def num_examples(self, split: str) -> int:
-        return len(self._decodable(split))
+        return len(self._usable(split).files)
 
     def usual_side(self, split: str) -> Optional[int]:
-        self._decodable(split)
-        return self._sides[split]
-
-    def _decodable(self, split: str) -> List[str]:
-        """The files of a split that are not corrupt, which are looked for once."""
-        if split not in self._checked:
-            files = self._files[split]
-            readable = [file for file in files if file not in self._unreadable]
-            shapes: Dict[str, Shape] = {}
-            if readable:
-                shapes, reasons = shapes_of(self._root, readable, self._data.max_image_pixels)
-                self._unreadable.update(reasons)
-            self._judge(split, [file for file in files if file not in shapes], len(files))
-            smallest = min(shapes, key=lambda file: min(shapes[file][:2]))
-            if min(shapes[smallest][:2]) < SMALLEST_IMAGE["cifar"]:
-                height, width, _ = shapes[smallest]
-                raise self._refuse(
-                    f"{printable(smallest)} has {height}x{width} pixels, too few to crop; height "
-                    f"and width must be at least {SMALLEST_IMAGE['cifar']}"
-                )
-            self._warn_of_pillow(split, shapes)
-            self._needs[split] = max(shape.needs for shape in shapes.values())
-            self._checked[split] = [file for file in files if file in shapes]
-            self._sides[split] = int(np.median([min(shape[:2]) for shape in shapes.values()]))
-        return self._checked[split]
-
-    def _warn_of_pillow(self, split: str, shapes: Dict[str, Shape]) -> None:
-        """Warns of files that take longer than others and that exports don't decode."""
-        slow = [file for file, shape in shapes.items() if shape.needs == ONLY_ON_HOST]
-        if slow:
-            kinds = sorted({os.path.splitext(file)[1].lower() for file in slow})
-            logger.warning(
-                "%d of the %d files of %s %s (%s) are decoded by Pillow, which takes longer than "
-                "JPEG or PNG, and an export's serving_bytes doesn't take them",
-                len(slow), len(shapes), printable(self._root), split, ", ".join(kinds),
-            )  # fmt: skip
+        return self._usable(split).side
 
     def decoder(self, split: str) -> Decoder:
-        self._decodable(split)
-        needs = self._needs[split]
-        if needs == ORDINARY:
-            return PLAIN
-        return Decoder(on_host=needs == ONLY_ON_HOST, max_pixels=self._data.max_image_pixels)
+        return self._usable(split).decoder
 
-    def _judge(self, split: str, corrupt: List[str], count: int) -> None:
-        """Warns of corrupt files, or refuses them if the settings say so."""
-        if not corrupt:
-            return
-        first = printable(os.path.join(self._root, corrupt[0])) + self._reason(corrupt[0])
-        if self._data.strict_images:
-            raise refuse("strict_images", True, f"{first} is no whole image (corrupt)")
-        if len(corrupt) > self._data.max_bad_images * count or len(corrupt) == count:
-            raise refuse(
-                "max_bad_images",
-                self._data.max_bad_images,
-                f"{len(corrupt)} of the {count} files of {split} are corrupt (no whole image), "
-                f"such as {first}; remove them, or allow for as many",
-            )
-        for file in corrupt[:_NAMES_SHOWN]:
-            logger.warning("corrupt, left out: %s%s", printable(file), self._reason(file))
-        logger.warning(
-            "%d of the %d files of %s %s are corrupt and were left out",
-            len(corrupt), count, printable(self._root), split,
-        )  # fmt: skip
+    def is_checked(self, split: str) -> bool:
+        return self._usable(split).is_checked
+
+    def _usable(self, split: str) -> Usable:
+        """The files of a split that are not corrupt, which are looked for once."""
+        if split not in self._checked:
+            # What is evaluated on must be whole, whatever it costs to know.
+            trained = self._flag != "data_dir" or split == self._data.train_split
+            how = self._data.check_images if trained else "full"
+            self._checked[split] = self._check.of(split, self._files[split], how)
+        return self._checked[split]
+
+    def damaged(self, split: str, ids: Collection[str]) -> List[str]:
+        return self._check.damaged(split, list(ids), len(self._files[split]))
+
+    def first_damaged(self, ids: Optional[Collection[str]] = None) -> Optional[str]:
+        unchecked = [usable for usable in self._checked.values() if not usable.is_checked]
+        files = [file for usable in unchecked for file in usable.files]
+        if ids is not None:
+            wanted = set(ids)
+            files = [file for file in files if file in wanted]
+        return self._check.first_damaged(files)
 
     def listed(self, split: str) -> Dict[str, str]:
         return {file: os.path.basename(file) for file in self._files[split]}
 
     def fingerprint(self, split: str, ids: Optional[Collection[str]] = None) -> str:
         # Without times, so that a copy of a folder is the same; and a link may lead nowhere.
-        files = self._files[split] if ids is None else ids
-        paths = ((file, os.path.join(self._root, file)) for file in files)
-        there = {file: path for file, path in paths if os.path.exists(path)}
+        files = progress(self._files[split] if ids is None else ids, "sizes of images", "image")
+        there = {f: path for f in files if os.path.exists(path := os.path.join(self._root, f))}
         return digest(f"{file}\0{os.path.getsize(path)}" for file, path in there.items())
 
     @property
@@ -293,32 +251,35 @@ class FolderSource(Source):
         whole = "all" if "all" in self.splits else (self.splits[0] if alone else None)
         return super().usual_evaluation_split or whole
 
-    def _reason(self, file: str) -> str:
-        reason = self._unreadable.get(file)
-        return f" ({reason})" if reason else ""
-
     def content_key(self, split: str) -> str:
         if split in self._content_keys:
             return self._content_keys[split]
         root = os.path.realpath(self._root)
         digest = hashlib.sha256(os.fsencode(f"{root} {split} {self.class_names}"))
-        for file in self._decodable(split):
+        for file in progress(self._usable(split).files, "times of images", "image"):
             status = os.stat(os.path.join(root, file))
             digest.update(os.fsencode(f"{file}\0{status.st_size} {status.st_mtime_ns} "))
         self._content_keys[split] = digest.hexdigest()
         return self._content_keys[split]
 
-    def index(self, split: str) -> tf.data.Dataset:
-        files = self._decodable(split)
+    def columns(self, split: str) -> Columns:
+        files = self._usable(split).files
         numbers = {name: number for number, name in enumerate(self.class_names or ())}
+        labels = [self._label_of(file, numbers) for file in files]
         # Names as bytes, since they need not be UTF-8.
-        columns = {
-            "id": [os.fsencode(file) for file in files],
-            "file_name": [os.fsencode(os.path.basename(file)) for file in files],
-            "path": [os.fsencode(os.path.join(self._root, file)) for file in files],
-            "label": np.array([self._label_of(file, numbers) for file in files]),
-        }
-        return tf.data.Dataset.from_tensor_slices(columns)
+        ids = np.array([os.fsencode(file) for file in files], object)
+        return Columns(os.fsencode(self._root), ids, np.array(labels, np.int64))
+
+    def index(self, split: str) -> tf.data.Dataset:
+        columns = self.columns(split)
+        return tf.data.Dataset.from_tensor_slices(
+            {
+                "id": columns.ids,
+                "file_name": [os.path.basename(each) for each in columns.ids],
+                "path": columns.paths,
+                "label": columns.labels,
+            }
+        )
 
     def _label_of(self, file: str, numbers: Dict[str, int]) -> int:
         if not numbers or _top(file).lower() in _UNLABELLED_NAMES:
@@ -328,12 +289,13 @@ class FolderSource(Source):
 
 def _top(file: str) -> str:
     """The uppermost directory of a file's path."""
-    return file.split(os.sep)[0]
+    return file.partition(os.sep)[0]
 
 
 def _unit_of(file: str) -> str:
     """What is held out together of a class: a file, or all files of a directory in the class."""
-    return os.sep.join(file.split(os.sep)[:2])
+    second = file.find(os.sep, file.find(os.sep) + 1)
+    return file if second < 0 else file[:second]
 
 
 def _grouped(files: List[str], key: Callable[[str], str]) -> Dict[str, List[str]]:

@@ -7,6 +7,7 @@ from typing import Collection, Dict, Iterable, List, Mapping, Optional
 
 from tf_simclrv2.config import ConfigError, DataConfig, refuse
 from tf_simclrv2.config.user_files import printable
+from tf_simclrv2.data.by_index import Columns
 from tf_simclrv2.data.decoding import ANY, Decoder
 from tf_simclrv2.data.images import read
 from tf_simclrv2.keras2 import tf
@@ -95,6 +96,26 @@ class Source(abc.ABC):
           and either ``image``, the encoded image, or ``path``, its file; and of ``label``, int64
           scalar (-1 for a data set without labels).
         """
+
+    def columns(self, split: str) -> Optional[Columns]:
+        """Ids and labels of :meth:`index` as arrays, if images are read by path; else None."""
+        return None
+
+    def is_checked(self, split: str) -> bool:
+        """Whether each of a split's examples is known to decode."""
+        return True
+
+    def damaged(self, split: str, ids: Collection[str]) -> List[str]:
+        """Those of some examples of a split that do not decode; says so, as of corrupt files.
+
+        Raises:
+          ConfigError: they are more than the settings allow.
+        """
+        return []
+
+    def first_damaged(self, ids: Optional[Collection[str]] = None) -> Optional[str]:
+        """An example, perhaps among ``ids``, that was not checked and does not decode, or None."""
+        return None
 
     def listed(self, split: str) -> Dict[str, str]:
         """File names of a split's examples by id, of a folder also those of corrupt files.

@@ -5,8 +5,11 @@ import logging
 import os
 from typing import Callable, Collection, Dict, List, Optional, Set
 
+import numpy as np
+
 from tf_simclrv2.config import ConfigError, DataConfig, refuse
 from tf_simclrv2.config.user_files import printable
+from tf_simclrv2.data.by_index import Columns
 from tf_simclrv2.data.decoding import Decoder
 from tf_simclrv2.data.label_join import class_names, held_out, joined
 from tf_simclrv2.data.label_table import FLAG, TRAIN, VALIDATION, read_labels
@@ -184,6 +187,9 @@ class TableSource(Source):
                 ids = self.base.index(self.pool).map(lambda example: example["id"])
                 whole = set(map(os.fsdecode, ids.as_numpy_iterator()))
                 self._corrupt_ids = self._listed.keys() - whole
+            held_out = [each for each in self._split_of if each not in self._corrupt_ids]
+            if held_out and not self.base.is_checked(self.pool):
+                self._corrupt_ids.update(self.base.damaged(self.pool, held_out))
         return self._corrupt_ids
 
     def _ids(self, split: str) -> List[str]:
@@ -213,6 +219,24 @@ class TableSource(Source):
 
     def decoder(self, split: str) -> Decoder:
         return self.base.decoder(self._in_base(split))
+
+    def is_checked(self, split: str) -> bool:
+        # Those to evaluate on are, whatever the pool is.
+        return split in self._split_of.values() or self.base.is_checked(self._in_base(split))
+
+    def damaged(self, split: str, ids: Collection[str]) -> List[str]:
+        return self.base.damaged(self._in_base(split), ids)
+
+    def first_damaged(self, ids: Optional[Collection[str]] = None) -> Optional[str]:
+        return self.base.first_damaged(ids)
+
+    def columns(self, split: str) -> Optional[Columns]:
+        columns = self.base.columns(self._in_base(split))
+        if columns is None or not self._is_own(split):
+            return columns
+        own = columns.only([os.fsencode(each) for each in self._ids(split)])
+        labels = [self._label_of.get(os.fsdecode(each), UNLABELLED) for each in own.ids]
+        return own._replace(labels=np.array(labels, np.int64))
 
     def _in_base(self, split: str) -> str:
         return self.pool if self._is_own(split) else split

@@ -18,6 +18,7 @@ from tf_simclrv2.data.views.draws import (
     Warp,
     distortion_of,
     draw,
+    draws_at,
     draws_from,
     warp_of,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "distort_on_host",
     "distortion_of",
     "draw",
+    "draws_at",
     "draws_from",
     "evaluation_view",
     "random_window",

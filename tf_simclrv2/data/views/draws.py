@@ -68,18 +68,29 @@ def draws_from(seed: int, views: Sequence[int], start: int = 0) -> tf.data.Datas
     """
 
     def of_block(block):
-        of_views = [
-            draw(
-                tf.stack([tf.constant(seed * _VIEWS_OF_SEED + view, tf.int64), block]),
-                _DRAWN_AT_A_TIME,
-            )
-            for view in views
-        ]
-        drawn = tuple(tf.stack(parts, axis=1) for parts in zip(*of_views))
-        return tf.data.Dataset.from_tensor_slices(drawn)
+        return tf.data.Dataset.from_tensor_slices(_drawn(seed, views, block))
 
     first_block, skipped = divmod(start, _DRAWN_AT_A_TIME)
     return tf.data.Dataset.range(first_block, tf.int64.max).flat_map(of_block).skip(skipped)
+
+
+def draws_at(seed: int, views: Sequence[int], position: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
+    """The draws of :func:`draws_from` for one position, int64 scalar."""
+    seeds, draws = _drawn(seed, views, position // _DRAWN_AT_A_TIME)
+    place = position % _DRAWN_AT_A_TIME
+    return seeds[place], draws[place]
+
+
+def _drawn(seed: int, views: Sequence[int], block: tf.Tensor) -> Tuple[tf.Tensor, ...]:
+    """The draws for the views of a block of positions."""
+    of_views = [
+        draw(
+            tf.stack([tf.constant(seed * _VIEWS_OF_SEED + view, tf.int64), block]),
+            _DRAWN_AT_A_TIME,
+        )
+        for view in views
+    ]
+    return tuple(tf.stack(parts, axis=1) for parts in zip(*of_views))
 
 
 class Distortion(NamedTuple):
