@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from sklearn.linear_model import Ridge as RidgeOfSklearn
 from sklearn.linear_model import RidgeClassifierCV
 from sklearn.neighbors import KNeighborsClassifier
@@ -69,15 +70,26 @@ def test_logits_are_as_sharp_as_predicts_best_what_is_left_out():
     regressions = ridge.Ridge(images)
     scores, columns = regressions.left_out(1.0), images.labels // 3
 
-    def cross_entropy(factor):
+    def probability(factor):
         powers = np.exp(factor * scores)
         right = powers[np.arange(len(columns)), columns] / powers.sum(axis=1)
-        return -np.log(right).mean()
+        # Its logarithm is normal around that of 3, with a deviation of a half.
+        return np.log(right).sum() + norm.logpdf(np.log(factor), np.log(3), 0.5)
 
     factors = np.linspace(0.1, 20, 2000)
-    best = factors[np.argmin([cross_entropy(factor) for factor in factors])]
-    assert 0.5 < best < 15  # And not a bound.
+    best = factors[np.argmax([probability(factor) for factor in factors])]
+    assert 0.5 < best < 15 and abs(best - 3) > 0.2  # Neither a bound nor what it begins with.
     assert regressions.sharpness(1.0) == pytest.approx(best, abs=0.02)
+
+
+def test_few_images_that_are_all_right_do_not_make_it_sure():
+    random, labels = np.random.RandomState(0), np.arange(14) % 2
+    images = Features(10.0 * labels[:, np.newaxis] + random.normal(size=[14, 3]), labels)
+    assert (ridge.logits(images, None, 2).argmax(axis=1) == labels).all()
+    few = ridge.Ridge(images).sharpness(1.0)
+    many = Features(np.tile(images.values, [40, 1]), np.tile(labels, 40))
+    # 560 may move it further.
+    assert 3 < few < 3.5 and few + 1 < ridge.Ridge(many).sharpness(1.0)
 
 
 def test_of_images_that_are_alone_in_their_class_no_sharpness_is_learnt():

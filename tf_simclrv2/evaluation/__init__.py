@@ -7,13 +7,14 @@ What an evaluator needs decides how it is called:
 - ``features``: ``run(train, test)``, two :class:`tf_simclrv2.evaluation.features.Features`, and
   settings of its own by name, each with a default.
 
-``baselines`` runs those that a sceptic would try first.
+``measures`` says how good answers are, whoever gives them: ``classifier.answers``, and ``logits``
+of ``knn`` and ``ridge``. ``baselines`` runs those that a sceptic would try first.
 
 A new evaluator is a new file and a row of ``EVALUATORS``.
 """
 
 import importlib
-from typing import Callable, Dict, NamedTuple
+from typing import Any, Callable, Dict, NamedTuple
 
 CLASSIFIER = "classifier"
 FEATURES = "features"
@@ -31,6 +32,11 @@ class Evaluator(NamedTuple):
 
     module: str
     needs: str
+
+    @property
+    def logits(self) -> Callable[..., Any]:
+        """What the evaluator makes of images, see :func:`tf_simclrv2.evaluation.knn.logits`."""
+        return importlib.import_module(f"{__name__}.{self.module}").logits
 
     @property
     def run(self) -> Callable[..., Dict[str, float]]:

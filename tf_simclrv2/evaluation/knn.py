@@ -7,6 +7,9 @@ from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
 from tf_simclrv2.evaluation.features import Features, accuracies
 
+# The probability of a class that no neighbour votes for, as votes can't say how small it is.
+_LEAST = 1e-6
+
 
 def run(
     train: Features, test: Features, k: int = 20, temperature: Optional[float] = 0.07
@@ -26,14 +29,42 @@ def run(
     Returns:
       ``top_1_accuracy`` and ``top_5_accuracy`` in [0, 1], and ``num_examples``.
     """
+    neighbours = _fitted(train, k, temperature)
+    return accuracies(neighbours.predict_proba(test.values), neighbours.classes_, test.labels)
+
+
+def logits(train: Features, test: Optional[Features], num_classes: int) -> np.ndarray:
+    """What the neighbours make of images, as logarithms of their shares of the votes.
+
+    Args:
+      train: features of labelled images.
+      test: features of the images to classify; None leaves each training image out in turn.
+      num_classes: that the labels are of.
+
+    Returns:
+      float64 [images, num_classes].
+    """
+    if test is None:
+        votes, classes = left_out(train), np.unique(train.labels)
+        votes = votes / votes.sum(axis=1, keepdims=True)
+    else:
+        neighbours = _fitted(train)
+        votes, classes = neighbours.predict_proba(test.values), neighbours.classes_
+    shares = np.zeros([len(votes), num_classes])
+    shares[:, classes] = votes
+    return np.log(np.maximum(shares, _LEAST))
+
+
+def _fitted(
+    train: Features, k: int = 20, temperature: Optional[float] = 0.07
+) -> KNeighborsClassifier:
     neighbours = KNeighborsClassifier(
         min(k, len(train.labels)),
         metric="cosine",
         algorithm="brute",
         weights="uniform" if temperature is None else _votes(temperature),
     )
-    neighbours.fit(train.values, train.labels)
-    return accuracies(neighbours.predict_proba(test.values), neighbours.classes_, test.labels)
+    return neighbours.fit(train.values, train.labels)
 
 
 def left_out(train: Features, k: int = 20, temperature: float = 0.07) -> np.ndarray:

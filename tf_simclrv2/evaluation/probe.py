@@ -3,12 +3,12 @@
 from typing import Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
-from scipy.stats import binomtest
 
 from tf_simclrv2.config import LabelsConfig
 from tf_simclrv2.data.labels import choose_labelled
 from tf_simclrv2.evaluation import EVALUATORS, knn
 from tf_simclrv2.evaluation.features import Features
+from tf_simclrv2.evaluation.measures import interval
 from tf_simclrv2.evaluation.ridge import Ridge
 
 RIDGE, KNN = "ridge", "knn"
@@ -16,7 +16,6 @@ RIDGE, KNN = "ridge", "knn"
 MOST_PAIRS = 1_000_000_000
 # What an accuracy is measured on, besides a split.
 LEFT_OUT, OTHERS = "leave-one-out", "other labelled images"
-_CONFIDENCE = 0.95
 
 
 class Measured(NamedTuple):
@@ -46,8 +45,7 @@ class Measured(NamedTuple):
     @property
     def interval(self) -> Tuple[float, float]:
         """Wilson's 95% interval of the accuracy, if the images are a random sample."""
-        low, high = binomtest(self.right, self.images).proportion_ci(_CONFIDENCE, "wilson")
-        return float(low), float(high)
+        return interval(self.right, self.images)
 
 
 def measure(

@@ -13,10 +13,13 @@ from tf_simclrv2.evaluation.features import Features, accuracies
 PENALTIES = tuple(10.0**power for power in range(-3, 7))
 # Images at a time, so that features can be memory-mapped.
 _ROWS = 4096
-# Outputs are between about -1 and 1. Few images that all are right would make them too sharp.
+# Outputs are between about -1 and 1.
 _SHARPNESS_BOUNDS = (0.1, 20.0)
 # Where nothing can be said: the cross entropy of what is right is near 0.
 SHARPNESS = 3.0
+# Few images that all are right would make outputs too sharp, so that it takes many to move far from
+# there: the deviation of the sharpness's logarithm. benchmarks/calibration_experiment.py compares.
+_SPREAD = 0.5
 
 
 class Solution(NamedTuple):
@@ -135,8 +138,9 @@ class Ridge:
     def sharpness(self, penalty: float) -> float:
         """The factor that makes logits of outputs, by which they predict images that are left out.
 
-        It is the one of the least mean cross entropy. Images that are alone in their class are not
-        counted, as without them nothing is known of it.
+        It is the likeliest by their cross entropy, if its logarithm is normal around that of
+        ``SHARPNESS``. Images that are alone in their class are not counted, as without them nothing
+        is known of it.
 
         Args:
           penalty: see :meth:`solution`.
@@ -146,10 +150,13 @@ class Ridge:
         if not len(columns):
             return SHARPNESS
 
-        def cross_entropy(factor: float) -> float:
-            return -log_softmax(factor * scores, axis=1)[np.arange(len(columns)), columns].mean()
+        def unlikelihood(log_factor: float) -> float:
+            of_labels = log_softmax(np.exp(log_factor) * scores, axis=1)
+            away = (log_factor - np.log(SHARPNESS)) / _SPREAD
+            return float(away**2 / 2 - of_labels[np.arange(len(columns)), columns].sum())
 
-        return float(minimize_scalar(cross_entropy, bounds=_SHARPNESS_BOUNDS, method="bounded").x)
+        bounds = np.log(_SHARPNESS_BOUNDS)
+        return float(np.exp(minimize_scalar(unlikelihood, bounds=bounds, method="bounded").x))
 
 
 def solve(train: Features, penalty: Optional[float] = None) -> Solution:
@@ -178,6 +185,28 @@ def run(train: Features, test: Features, penalty: Optional[float] = None) -> Dic
     solution = solve(train, penalty)
     scores = solution.scores(test.values)
     return {**accuracies(scores, solution.classes, test.labels), "penalty": solution.penalty}
+
+
+def logits(train: Features, test: Optional[Features], num_classes: int) -> np.ndarray:
+    """What the regression makes of images, as outputs times :meth:`Ridge.sharpness`.
+
+    Args:
+      train: features of labelled images.
+      test: features of the images to classify; None leaves each training image out in turn.
+      num_classes: that the labels are of; one without an example has output -1.
+
+    Returns:
+      float64 [images, num_classes].
+    """
+    regressions = Ridge(train)
+    penalty = regressions.best()
+    if test is None:
+        scores = regressions.left_out(penalty)
+    else:
+        scores = regressions.solution(penalty).scores(test.values)
+    outputs = np.full([len(scores), num_classes], -1.0)
+    outputs[:, regressions.classes] = scores
+    return regressions.sharpness(penalty) * outputs
 
 
 def _blocks(values: np.ndarray) -> Iterator[np.ndarray]:

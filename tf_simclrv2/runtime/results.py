@@ -14,11 +14,18 @@ logger = logging.getLogger(__name__)
 Result = Mapping[str, Any]
 # The key of evaluations on other data, other splits or earlier weights.
 OTHERS = "other_evaluations"
+# Keys of what is about the run, and not one of its evaluations: what pretraining tells of itself
+# without labels and has warned of, what the labels are worth, and what fine-tuning on them is.
+MONITORS, WARNINGS, CROSS_VALIDATION = "monitors", "warnings", "cross_validation"
+CROSS_FINE_TUNING = "cross_fine_tuning"
+OF_RUN = (MONITORS, WARNINGS, CROSS_VALIDATION, CROSS_FINE_TUNING)
 # What an evaluation is of: a later one of the same takes its place.
 _DATA = ("dataset", "data_dir", "split")
 _IDENTITY = (*_DATA, "fingerprint", "eval_steps", "step")
-# What stands beside an evaluation where it was asked for, and stays when it is done again without.
-_BESIDE = "baselines"
+# The form of the file: since 2 it has intervals, and numbers by evaluator. Any earlier one is read.
+VERSION = 2
+_VERSION = "version"
+_OF_FILE = (_VERSION, OTHERS, *OF_RUN)
 
 
 def read(path: str) -> Dict[str, Any]:
@@ -51,7 +58,7 @@ def own(content: Result, step: Optional[int] = None) -> Optional[Result]:
       content: of ``result.json``.
       step: of the weights, if those of this training step are wanted rather than the newest.
     """
-    newest = {name: value for name, value in content.items() if name != OTHERS}
+    newest = {name: value for name, value in content.items() if name not in _OF_FILE}
     if not newest:
         return None
     if step is None or newest.get("step") == step:
@@ -69,6 +76,8 @@ def own(content: Result, step: Optional[int] = None) -> Optional[Result]:
 def added(content: Result, result: Result, is_own: bool) -> Dict[str, Any]:
     """Adds an evaluation to those there are; only one of the very same is replaced.
 
+    What stood beside that one, such as baselines or another evaluator, stays.
+
     Args:
       content: of ``result.json``.
       result: the evaluation.
@@ -78,8 +87,8 @@ def added(content: Result, result: Result, is_own: bool) -> Dict[str, Any]:
     others: List[Result] = list(content.get(OTHERS, []))
     top = own(content)
     for before in [top or {}, *others]:
-        if _BESIDE in before and _BESIDE not in result and _same(before, result, _IDENTITY):
-            result = {**result, _BESIDE: before[_BESIDE]}
+        if _same(before, result, _IDENTITY):
+            result = {**result, **{n: v for n, v in before.items() if n not in result}}
     others = [other for other in others if not _same(other, result, _IDENTITY)]
     if not is_own:
         others.append(result)
@@ -89,7 +98,20 @@ def added(content: Result, result: Result, is_own: bool) -> Dict[str, Any]:
         top = result
     else:
         others.append(result)
-    return {**(top or {}), **({OTHERS: others} if others else {})}
+    kept = {name: content[name] for name in OF_RUN if name in content}
+    return {_VERSION: VERSION, **(top or {}), **kept, **({OTHERS: others} if others else {})}
+
+
+def added_of_run(content: Result, name: str, value: Result) -> Dict[str, Any]:
+    """Adds what is about the run, and not one of its evaluations.
+
+    Args:
+      content: of ``result.json``.
+      name: a key of ``OF_RUN``.
+      value: replaces what is there.
+    """
+    assert name in OF_RUN
+    return {**content, _VERSION: VERSION, name: value}
 
 
 def _same(one: Result, other: Result, names: Any) -> bool:
