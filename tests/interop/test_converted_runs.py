@@ -153,9 +153,8 @@ def test_a_network_without_classifier_converts(command, tmp_path):
     run = RunDirectory(str(tmp_path / "run"))
     assert run.class_names is None
     assert load_run(run.path).supervised_head is None
-    assert_refused(
-        command("evaluate", f"--model_dir={run.path}", "--dataset=digits"), "--model_dir"
-    )
+    evaluate = ["evaluate", f"--model_dir={run.path}", "--dataset=digits"]
+    assert_refused(command(*evaluate, "--evaluators=classifier"), "--model_dir")
     arguments = [f"--google_checkpoint={theirs}", f"--model_dir={tmp_path / 'no'}"]
     assert_refused(
         command("convert", *arguments, "--ft_proj_selector=1"), "--ft_proj_selector=1", "leave it"

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import urllib.request
-from typing import Any, Optional
+from typing import Any, Dict, List, Optional
 
 CHROMIUM: Optional[str] = next(
     filter(None, map(shutil.which, ("chromium-headless-shell", "chromium", "google-chrome"))), None
@@ -18,9 +18,14 @@ _SECONDS = 30
 
 
 class Page:
-    """A page that is open in the browser; its methods are coroutines."""
+    """A page that is open in the browser; its methods are coroutines.
+
+    Attributes:
+      events: what the browser told of its own accord, of the domains that are enabled.
+    """
 
     def __init__(self, connection: Any):
+        self.events: List[Dict[str, Any]] = []
         self._connection = connection
         self._number = 0
 
@@ -33,7 +38,9 @@ class Page:
             answer = json.loads(
                 await asyncio.wait_for(self._connection.read_message(), timeout=_SECONDS)
             )
-            if answer.get("id") == self._number:
+            if "id" not in answer:
+                self.events.append(answer)
+            elif answer["id"] == self._number:
                 assert "error" not in answer, answer
                 return answer["result"]
 

@@ -56,6 +56,25 @@ def test_between_two_sets_the_most_similar_of_the_other_one_counts():
     assert _in_pairs(pairs) == wanted
 
 
+def test_an_image_may_be_in_several_pairs():
+    values, others = _features(40), _features(33, seed=1)
+    cosines = np.tril(_cosines(values, values), -1) + np.triu(np.full([40, 40], -2.0))
+    told = []
+    pairs = near_duplicates(values, None, 0.3, 3, told.append)
+    wanted = {
+        (int(i), j) for j in range(40) for i in np.argsort(-cosines[j])[:3] if cosines[j, i] >= 0.3
+    }
+    assert max(np.bincount(pairs.second)) == 3 and _in_pairs(pairs) == wanted
+    found = [cosines[j, i] for i, j in zip(pairs.first, pairs.second)]
+    np.testing.assert_allclose(pairs.similarity, found, atol=1e-6)
+    assert sum(told) == 40
+    cosines = _cosines(values, others)
+    pairs = near_duplicates(values, others, 0.2, 3)
+    wanted = {(i, int(j)) for i in range(40) for j in np.argsort(-cosines[i])[:3]
+              if cosines[i, j] >= 0.2}  # fmt: skip
+    assert _in_pairs(pairs) == wanted
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 def test_copies_are_found_and_others_are_not(dtype):
     values = _features(60)

@@ -15,6 +15,7 @@ from tf_simclrv2.config import ConfigError, refuse
 from tf_simclrv2.interop.google import ENCODER, google_names
 from tf_simclrv2.keras2 import READ_ERRORS, tf
 from tf_simclrv2.networks.network import Network
+from tf_simclrv2.progress import progress
 
 # After tf, which reads its environment when it is imported.
 from tensorflow.core.protobuf import trackable_object_graph_pb2  # isort: skip
@@ -109,7 +110,7 @@ class GoogleCheckpoint:
         variables = google_names(network, self.flavor)
         self._check({name: tuple(variable.shape) for name, variable in variables.items()})
         scales = []
-        for name, variable in variables.items():
+        for name, variable in progress(variables.items(), "converting", "variable"):
             try:
                 value = self._reader.get_tensor(self._keys[name])
             except READ_ERRORS as error:

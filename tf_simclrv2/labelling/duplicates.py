@@ -1,6 +1,6 @@
 """Near-duplicates: images whose features nearly agree, such as a picture saved or cropped again."""
 
-from typing import Iterator, NamedTuple, Optional, Tuple
+from typing import Callable, Iterator, NamedTuple, Optional, Tuple
 
 import numpy as np
 
@@ -63,18 +63,22 @@ def near_duplicates(
     values: np.ndarray,
     others: Optional[np.ndarray] = None,
     least_similarity: float = LEAST_SIMILARITY,
+    most: int = 1,
+    progress: Callable[[int], object] = lambda images: None,
 ) -> Pairs:
     """Finds images that are nearly the same, within a set or between two.
 
-    An image is in one pair as the second, with the most similar of all before it; between two sets
-    each image of ``values`` is in one pair at most, with the most similar of ``others``. So there
-    are never more pairs than images, even if all are equal. Memory is bounded by blocks of rows;
-    the time grows with the number of comparisons.
+    An image is in ``most`` pairs as the second, with the most similar of all before it; between two
+    sets each image of ``values`` is in as many, with the most similar of ``others``. So the number
+    of pairs is bounded by that of images, even if all are equal. Memory is bounded by blocks of
+    rows; the time grows with the number of comparisons.
 
     Args:
       values: features [images, dim], may be memory-mapped.
       others: features of a second set; None compares ``values`` with itself.
       least_similarity: cosine similarity of centred features from which on a pair counts.
+      most: pairs of an image.
+      progress: is told how many more images have been compared with all.
 
     Returns:
       Pairs ``(i, j)``: ``i < j``, both of ``values``; or ``i`` of ``values`` and ``j`` of
@@ -85,9 +89,10 @@ def near_duplicates(
     found = []
     for start, part in blocks(values):
         rows = np.arange(start, start + len(part))
-        best, similarity = _most_similar(directions, part, rows, compared, others is None)
+        best, similarity = _most_similar(directions, part, rows, compared, others is None, most)
         near = similarity >= least_similarity
-        found.append((rows[near], best[near], similarity[near]))
+        found.append((rows[near.nonzero()[0]], best[near], similarity[near]))
+        progress(len(part))
     row, other, similarity = (np.concatenate(parts) for parts in zip(*found)) if found else (
         np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32)
     )  # fmt: skip
@@ -102,17 +107,27 @@ def _most_similar(
     rows: np.ndarray,
     compared: np.ndarray,
     only_earlier: bool,
+    most: int,
 ) -> Tuple[np.ndarray, np.ndarray]:
-    """The most similar row of ``compared`` for each image of a block, and how similar it is."""
+    """The ``most`` most similar rows of ``compared`` for each image of a block, the best first.
+
+    Returns:
+      int64 and float32 [images of the block, most]: the rows, and how similar they are, -inf where
+      there are not so many.
+    """
     unit = directions(part)
-    best = np.zeros(len(part), np.int64)
-    similarity = np.full(len(part), -np.inf, np.float32)
+    best = np.zeros([len(part), most], np.int64)
+    similarity = np.full([len(part), most], -np.inf, np.float32)
     for start, block in blocks(compared[: rows[-1]] if only_earlier else compared):
         products = unit @ directions(block).T
         if only_earlier:
             products[np.arange(start, start + len(block)) >= rows[:, np.newaxis]] = -np.inf
-        column = products.argmax(axis=1)
-        largest = products[np.arange(len(part)), column]
-        better = largest > similarity
-        best[better], similarity[better] = start + column[better], largest[better]
+        # Of equally similar ones argmax takes the first.
+        taken = products.argmax(axis=1)[:, np.newaxis]
+        if most > 1:
+            taken = np.argpartition(-products, min(most, len(block)) - 1, axis=1)[:, :most]
+        found = np.concatenate([similarity, np.take_along_axis(products, taken, axis=1)], axis=1)
+        order = np.argsort(-found, axis=1, kind="stable")[:, :most]
+        best = np.take_along_axis(np.concatenate([best, start + taken], axis=1), order, axis=1)
+        similarity = np.take_along_axis(found, order, axis=1)
     return best, similarity

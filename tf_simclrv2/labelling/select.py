@@ -25,6 +25,8 @@ _SAMPLE = 20_000
 _FEW, _MANY = 5_000_000, 50_000_000
 _STARTS = 10
 _BATCH = 4096
+_CHOOSING = "choosing images"
+Tell = Callable[[str, int], object]
 # Images that are compared at once with all that were taken.
 _COMPARED = 256
 # Of TypiClust: neighbours of an image, the size up to which clusters come last, and how many there
@@ -53,6 +55,7 @@ class Pool:
       labelled: bool [images], whether an image has a label already.
       budget: images to take.
       seed: of all that is random.
+      tell: see :func:`select`.
 
     Attributes:
       points: float32 [images, dim], the features as distances are measured.
@@ -60,9 +63,13 @@ class Pool:
       budget: see above.
       seed: see above.
       random: draws for the method.
+      tell: see above.
     """
 
-    def __init__(self, values: np.ndarray, labelled: np.ndarray, budget: int, seed: int):
+    def __init__(
+        self, values: np.ndarray, labelled: np.ndarray, budget: int, seed: int, tell: Tell
+    ):
+        self.tell = tell
         self.points = points_of(values)
         self.labelled, self.budget, self.seed = labelled, budget, seed
         self.random = np.random.RandomState(seed)
@@ -100,6 +107,7 @@ class Pool:
                 self._near[self._num_near] = directions[first]
                 self._num_near += 1
                 self._taken[int(some[first])] = None
+                self.tell(_CHOOSING, 1)
                 return int(some[first])
         return None
 
@@ -171,7 +179,10 @@ def _clusters(pool: Pool, count: int) -> _Clusters:
     with warnings.catch_warnings():
         # Of equal images, which make fewer clusters.
         warnings.simplefilter("ignore", ConvergenceWarning)
+        # sklearn does not say how far it is.
+        pool.tell(f"k-means of {count} clusters", 0)
         means.fit(pool.points)
+        pool.tell(_CHOOSING, 0)
     return _Clusters(means.labels_, means.cluster_centers_)
 
 
@@ -294,7 +305,7 @@ METHODS: Dict[str, Method] = {
 }
 
 
-def num_not_finite(values: np.ndarray) -> int:
+def _num_not_finite(values: np.ndarray) -> int:
     """How many images have a feature that is NaN or infinite."""
     return sum(int((~np.isfinite(part).all(axis=1)).sum()) for _, part in blocks(values))
 
@@ -305,6 +316,7 @@ def select(
     method: str = "centres",
     labelled: Optional[np.ndarray] = None,
     seed: int = 0,
+    tell: Tell = lambda doing, more: None,
 ) -> Choice:
     """Chooses images to label.
 
@@ -318,6 +330,7 @@ def select(
       method: a name in ``METHODS``.
       labelled: bool [images], whether an image has a label already; by default none has.
       seed: the same seed makes the same choice.
+      tell: is told what is being done, and how many more images have been chosen.
 
     Raises:
       ValueError: fewer images than the budget are without a label, or features are not finite.
@@ -328,9 +341,9 @@ def select(
         raise ValueError(
             f"budget must be from 1 to {free}, the images without label, not {budget}."
         )
-    bad = num_not_finite(values)
+    bad = _num_not_finite(values)
     if bad:
         raise ValueError(f"features of {bad} of {len(values)} images are not finite.")
-    pool = Pool(values, labelled, budget, seed)
+    pool = Pool(values, labelled, budget, seed, tell)
     METHODS[method].choose(pool)
     return pool.choice()
