@@ -29,6 +29,8 @@ from tf_simclrv2.training.inputs import (
     settle,
 )
 from tf_simclrv2.training.job import Job, train
+from tf_simclrv2.training.monitored import Monitored
+from tf_simclrv2.training.monitoring import Monitor
 
 logger = logging.getLogger(__name__)
 
@@ -78,14 +80,20 @@ def run(values: Mapping[str, object]) -> None:
     size, on_device = config.data.resolved_image_size, devices.augments(config.augmentation)
     views = Views.two(size, config.augmentation, on_device)
     batches_from = functools.partial(batches, stream, views, config.optimization.train_batch_size)
-    picture = DrawViews(directory, lambda: batches_from(0), config.augmentation)
-    train(
-        Job(
-            directory, devices, learner, source, batches_from, stream.num_examples,
-            shown="contrast_loss", callbacks=[picture],
-            labelled=source.labelled(config.data.train_split),
-        )
+    for_device = Views.two(size, config.augmentation, on_device=True)
+    picture = DrawViews(
+        directory, functools.partial(batches, stream, for_device), config.augmentation
+    )
+    job = Job(
+        directory, devices, learner, source, batches_from, stream.num_examples,
+        shown="contrast_loss", callbacks=[picture], damaged=[stream.damaged],
+        labelled=source.labelled(config.data.train_split),
     )  # fmt: skip
+    monitored = Monitored.of(config, source, devices)
+    if monitored.count:
+        monitor = Monitor(directory, devices, network, monitored, job.schedule)
+        job = dataclasses.replace(job, monitor=monitor)
+    train(job)
 
 
 def _open_start(
