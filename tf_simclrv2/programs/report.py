@@ -1,220 +1,100 @@
-"""Writes a table and plots of the demo's runs: accuracy by step of the method, learning curves."""
+"""``report``: one page on runs, with its plots next to it."""
 
+import json
+import logging
 import os
-from typing import Dict, List, NamedTuple, Optional
+from typing import List, Mapping, Optional, Sequence
 
-import matplotlib
+from tf_simclrv2.config import RunsReportConfig, refuse
+from tf_simclrv2.config.user_files import DIRECTORY, FILE, printable
+from tf_simclrv2.programs import command_line
+from tf_simclrv2.programs.exported import check_output
+from tf_simclrv2.progress import progress
+from tf_simclrv2.reporting.charts import Chart, png
+from tf_simclrv2.reporting.images import Images
+from tf_simclrv2.reporting.report import report
+from tf_simclrv2.reporting.runs import open_runs
+from tf_simclrv2.runtime.disk import shown_bytes, writing
+from tf_simclrv2.runtime.files import check_place, kind_of, write_whole
+from tf_simclrv2.runtime.scratch import replacing_directory
 
-matplotlib.use("Agg")
+logger = logging.getLogger(__name__)
 
-import matplotlib.pyplot as plt
-import numpy as np
-
-from tf_simclrv2.runtime.run_directory import Result, RunDirectory, write_whole
-from tf_simclrv2.training.baselines import measured_by_words
-
-# Runs of a kind are named kind_SEED.
-KINDS = {
-    "supervised": "supervised baseline",
-    "fine_tuned": "pretrained, fine-tuned",
-    "self_distilled": "self-distilled",
-    "small_student": "distilled to small student",
-    "chosen_probed": "on chosen images: ridge regression",
-    "chosen_fine_tuned": "on chosen images: fine-tuned",
-    "chosen_self_distilled": "on chosen images: self-distilled",
-}
-_CURVES = {
-    "pretrained": ("contrast_accuracy", "contrastive accuracy"),
-    "supervised": ("supervised_loss", "training loss"),
-    "fine_tuned": ("supervised_loss", "training loss"),
-    "self_distilled": ("distillation_loss", "distillation loss"),
-    "small_student": ("distillation_loss", "distillation loss"),
-}
-_COLORS = {
-    "pretrained": "#4c4c4c",
-    "supervised": "#999999",
-    "fine_tuned": "#1f77b4",
-    "self_distilled": "#2ca02c",
-    "small_student": "#98df8a",
-    "chosen_probed": "#ffbb78",
-    "chosen_fine_tuned": "#ff7f0e",
-    "chosen_self_distilled": "#d65f00",
-}
-_BASELINE_COLOR = "#cccccc"
-# What the method's steps are compared with, of the kinds of runs.
-_SUPERVISED = "supervised"
+# Lists the plots, and marks their directory as a report's own, which the next may replace.
+_LIST = "plots.json"
+_TEMPORARY = ".report-"
+# By what a page is known as a report, and where that stands at the latest.
+_MARK, _BEGINNING = b'<meta name="generator" content="tf-simclrv2 report">', 2000
 
 
-class Row(NamedTuple):
-    """A line of the table.
-
-    Attributes:
-      model: what was trained.
-      parameters: weights that classification runs through; None if it is no network.
-      labels: labelled images used, of the classifier or of its teacher.
-      accuracies: test top-1 of each labelled subset, in [0, 1].
-      seconds: mean seconds of the command, start-up included; None if it has none of its own.
-      color: of its bar.
-    """
-
-    model: str
-    parameters: Optional[int]
-    labels: int
-    accuracies: List[float]
-    seconds: Optional[float]
-    color: str
-
-    @property
-    def mean(self) -> float:
-        """The mean accuracy."""
-        return float(np.mean(self.accuracies))
-
-
-def write(output: str, dataset: str, seconds: Dict[str, float]) -> str:
-    """Writes ``report.md`` and its plots.
+def run(values: Mapping[str, object]) -> None:
+    """Writes the page and the plots.
 
     Args:
-      output: the directory that holds the runs.
-      dataset: the name of what they trained on.
-      seconds: of each run's command, by the run's name.
+      values: the flags that were given.
 
-    Returns:
-      The table, and which baselines the method does not beat, as text.
+    Raises:
+      ConfigError: a setting can't be used.
     """
-    runs = {name: RunDirectory(os.path.join(output, name)) for name in seconds}
-    of_runs = {kind: _row(kind, model, runs, seconds) for kind, model in KINDS.items()}
-    baselines = [*_baselines(runs, of_runs[_SUPERVISED].labels), of_runs.pop(_SUPERVISED)]
-    method = list(of_runs.values())
-    probe = runs["pretrained"]
-    first = Row(
-        "linear probe while pretraining (all labels)",
-        _result(probe)["num_parameters"],
-        _num_train(probe),
-        [_result(probe)["top_1_accuracy"]],
-        seconds["pretrained"],
-        _COLORS["pretrained"],
-    )
-    table = "\n".join([_table([first, *baselines, *method]), "", *verdict(baselines, method)])
-    _plot_accuracies([*baselines, *method], os.path.join(output, "accuracy.png"))
-    _plot_curves(runs, os.path.join(output, "learning_curves.png"))
-    text = f"# SimCLRv2 on {dataset}\n\n{table}\n\n"
-    text += "![accuracy](accuracy.png)\n\n![learning curves](learning_curves.png)\n"
-    write_whole(os.path.join(output, "report.md"), text)
-    return table
+    section = command_line.build(RunsReportConfig, values).report
+    output = os.path.abspath(os.path.expanduser(section.output))
+    plots = f"{output[: -len('.html')]}_plots"
+    _check_places(output, plots, section.output)
+    runs = open_runs(section.paths, "runs")
+    images = Images.open(runs, section.max_images) if section.max_images else None
+    page, charts = report(runs, images, os.path.basename(plots))
+    with writing("output", section.output):
+        with replacing_directory(plots, _TEMPORARY) as place:
+            _write_plots(place, charts)
+            # Something else may have been written there meanwhile.
+            _check_places(output, plots, section.output)
+        write_whole(output, page)
+    logger.info("%d plots as PNG are in %s", len(charts), plots)
+    logger.info("%s: %s, open it in a browser", output, shown_bytes(len(page.encode())))
 
 
-def _row(kind: str, model: str, runs: Dict[str, RunDirectory], seconds: Dict[str, float]) -> Row:
-    names = [name for name in runs if name.rpartition("_")[0] == kind]
-    results = [_result(runs[name]) for name in names]
-    # A distilled network uses only the labels of its teacher.
-    seed = names[0].rpartition("_")[2]
-    with open(runs[f"fine_tuned_{seed}"].file("labelled_examples.txt"), encoding="utf-8") as file:
-        labels = len(file.readlines())
-    return Row(
-        model,
-        results[0]["num_parameters"],
-        labels,
-        [result["top_1_accuracy"] for result in results],
-        float(np.mean([seconds[name] for name in names])),
-        _COLORS[kind],
-    )
+def _check_places(output: str, plots: str, given: str) -> None:
+    """Refuses places that hold something else than an earlier report."""
+    check_output(os.path.expanduser(given))
+    if kind_of(output) == FILE and not _is_report(output):
+        raise refuse("output", given, "must be new or an earlier report, but is another file")
+    foreign = _foreign_entry(plots) if check_place(plots, "output", DIRECTORY, given) else None
+    if foreign is not None:
+        raise refuse(
+            "output",
+            given,
+            f"{plots} must be new, empty or an earlier report's, but holds {printable(foreign)}",
+        )
 
 
-def _baselines(runs: Dict[str, RunDirectory], labels: int) -> List[Row]:
-    """The rows of what was measured beside the fine-tuned runs, on the same labels and images."""
-    fine_tuned = [name for name in runs if name.startswith("fine_tuned_")]
-    measured = [measured_by_words(_result(runs[name])) for name in fine_tuned]
-    return [
-        Row(words, None, labels, [each[words] for each in measured], None, _BASELINE_COLOR)
-        for words in measured[0]
-    ]
+def _is_report(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return _MARK in file.read(_BEGINNING)
+    except OSError:
+        return False
 
 
-def verdict(baselines: List[Row], method: List[Row]) -> List[str]:
-    """Says which baselines are not beaten by steps of the method, a sentence each.
-
-    Args:
-      baselines: rows of the table.
-      method: rows of the method's steps, on the same labels.
-    """
-    lines = []
-    for baseline in baselines:
-        behind = [step for step in method if step.mean <= baseline.mean]
-        if behind:
-            steps = ", ".join(f"{step.model} ({step.mean:.1%})" for step in behind)
-            lines.append(f"- Not better than {baseline.model} ({baseline.mean:.1%}): {steps}.")
-    return lines or ["- Each step of the method is better than each baseline."]
+def _foreign_entry(plots: str) -> Optional[str]:
+    """What a directory holds that no report has written; None if there is nothing."""
+    names = sorted(os.listdir(plots))
+    mine = {_LIST, *_listed(os.path.join(plots, _LIST))}
+    return next((name for name in names if name not in mine), None)
 
 
-def _result(run: RunDirectory) -> Result:
-    result = run.result()
-    assert result is not None  # The demo evaluates every run.
-    return result
+def _listed(path: str) -> List[str]:
+    """The plots in a list that a report has written; none if it is no such list."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            content = json.load(file)
+    except (OSError, ValueError, RecursionError):
+        return []
+    return list(content) if isinstance(content, dict) else []
 
 
-def _num_train(run: RunDirectory) -> int:
-    last = run.metrics()[-1]
-    batch_size = run.config.optimization.train_batch_size
-    return round(int(last["step"]) * batch_size / float(last["epoch"]))
-
-
-def _table(rows: List[Row]) -> str:
-    lines = [
-        "| model | parameters | labels used | test top-1 | seconds |",
-        "|---|--:|--:|--:|--:|",
-    ]
-    for row in rows:
-        accuracy = f"{row.mean:.1%}"
-        if len(row.accuracies) > 1:
-            error = np.std(row.accuracies, ddof=1) / len(row.accuracies) ** 0.5
-            accuracy += f" ± {100 * error:.1f}"
-        parameters = "" if row.parameters is None else f"{row.parameters:,}"
-        seconds = "" if row.seconds is None else f"{row.seconds:.0f}"
-        lines.append(f"| {row.model} | {parameters} | {row.labels:,} | {accuracy} | {seconds} |")
-    return "\n".join(lines)
-
-
-def _plot_accuracies(rows: List[Row], path: str) -> None:
-    figure, axes = plt.subplots(figsize=(7, 0.4 + 0.5 * len(rows)), layout="constrained")
-    for position, row in enumerate(rows):
-        mean = 100 * row.mean
-        axes.barh(position, mean, color=row.color)
-        points = [100 * accuracy for accuracy in row.accuracies]
-        axes.text(max(points) + 2, position, f"{mean:.1f}%", va="center")
-        if len(points) > 1:
-            axes.plot(points, [position] * len(points), "o", color="black", markersize=3)
-    names = [
-        f"{row.model}\n({row.parameters / 1000:,.0f} thousand parameters)"
-        if row.parameters
-        else row.model
-        for row in rows
-    ]
-    axes.set_yticks(range(len(rows)), names, fontsize=8)
-    axes.invert_yaxis()
-    axes.set_xlim(0, 105)
-    axes.set_xlabel(f"test top-1 in %, {rows[0].labels} labelled images")
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
-
-
-def _plot_curves(runs: Dict[str, RunDirectory], path: str) -> None:
-    titles = [["pretrained"], ["supervised", "fine_tuned"], ["self_distilled", "small_student"]]
-    figure, panels = plt.subplots(1, 3, figsize=(11, 3), layout="constrained")
-    for axes, kinds in zip(panels, titles):
-        for name, run in runs.items():
-            kind = name if name in kinds else name.rpartition("_")[0]
-            if kind not in kinds:
-                continue
-            column, label = _CURVES[kind]
-            metrics = run.metrics()
-            steps = [int(row["step"]) for row in metrics]
-            values = [float(row[column]) for row in metrics]
-            first = not any(line.get_label() == kind for line in axes.lines)
-            axes.plot(steps, values, color=_COLORS[kind], label=kind if first else None)
-            axes.set_ylabel(label)
-        axes.set_xlabel("step")
-        axes.legend([kind.replace("_", "-") for kind in kinds], frameon=False, fontsize=8)
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+def _write_plots(place: str, charts: Sequence[Chart]) -> None:
+    for chart in progress(charts, "plots", "plot"):
+        with open(os.path.join(place, f"{chart.name}.png"), "wb") as file:
+            file.write(png(chart))
+    titles = {f"{chart.name}.png": chart.title for chart in charts}
+    write_whole(os.path.join(place, _LIST), json.dumps(titles, indent=2) + "\n")
