@@ -43,7 +43,8 @@ def write_models(folder: str) -> None:
     """Exports the three models, with random weights, into ``folder``."""
     from export.folding import fold_batch_norm
     from export.formats.saved_model import serving_module
-    from tf_simclrv2.config import NetworkConfig, ProjectionHeadConfig
+    from export.model import Model
+    from tf_simclrv2.config import NetworkConfig, OptimizationConfig, ProjectionHeadConfig
     from tf_simclrv2.keras2 import keras, tf
     from tf_simclrv2.networks.network import Network
 
@@ -53,7 +54,7 @@ def write_models(folder: str) -> None:
     for name in "ours", "folded":
         if name == "folded":
             fold_batch_norm(network)
-        module, signatures = serving_module(network, SIZE)
+        module, signatures = serving_module(Model(network, SIZE, None, OptimizationConfig()))
         tf.saved_model.save(module, os.path.join(folder, name), signatures=signatures)
 
     model = keras.applications.ResNet50(weights=None, classes=NUM_CLASSES)

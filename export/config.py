@@ -3,7 +3,7 @@
 import dataclasses
 from typing import List, Optional
 
-from tf_simclrv2.config import Config, Must, Section, refuse, required, setting
+from tf_simclrv2.config import Config, Must, Section, required, setting
 
 from .formats import FORMATS
 
@@ -39,9 +39,9 @@ class ExportSection(Section):
         must=Must(f"be among {_NAMES}", lambda names: set(names.split(",")) <= {*FORMATS}),
     )
     fold_batch_norm: bool = setting(
-        False,
-        f"Fold batch norm into the convolutions; for inference only, so without {_TRAINABLE} in "
-        "--formats.",
+        True,
+        f"Fold batch norm into the convolutions, which is faster, in all formats but {_TRAINABLE}, "
+        "which can be trained.",
     )
     licence: Optional[str] = setting(
         None,
@@ -50,20 +50,16 @@ class ExportSection(Section):
     )
     overwrite: bool = setting(False, "Replace an existing export.")
 
-    def _check_combinations(self) -> None:
-        trainable = [name for name in self.chosen_formats if FORMATS[name].trainable]
-        if self.fold_batch_norm and trainable:
-            raise refuse(
-                "fold_batch_norm",
-                self.fold_batch_norm,
-                f"can't be combined with --formats={self.formats}: {trainable[0]} modules can be "
-                "trained, which a folded network can't",
-            )
-
     @property
     def chosen_formats(self) -> List[str]:
         """The names in ``formats``, once each and in the order of FORMATS."""
         return [name for name in FORMATS if name in self.formats.split(",")]
+
+    @property
+    def folded_formats(self) -> List[str]:
+        """Those of the chosen formats whose batch norm is folded."""
+        inferring = [name for name in self.chosen_formats if not FORMATS[name].trainable]
+        return inferring if self.fold_batch_norm else []
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,14 +7,15 @@ from typing import Iterator
 from tf_simclrv2.config import refuse
 from tf_simclrv2.config.user_files import DIRECTORY
 from tf_simclrv2.runtime.disk import writing
+from tf_simclrv2.runtime.feature_store import FEATURES
 from tf_simclrv2.runtime.files import check_place
 from tf_simclrv2.runtime.scratch import replacing_directory
 
 from .formats import FORMATS
 
 CARD = "README.md"
-# All that an export may hold: what else is in its directory is the user's own.
-_ENTRIES = {CARD, *(entry for format in FORMATS.values() for entry in format.entries)}
+# All that an export may hold, and features that it made: what else is there is the user's own.
+_ENTRIES = {CARD, FEATURES, *(entry for format in FORMATS.values() for entry in format.entries)}
 
 
 def check(export_dir: str, overwrite: bool) -> None:

@@ -6,6 +6,7 @@ from typing import List, Optional
 from tf_simclrv2.config import OptimizationConfig
 from tf_simclrv2.config.data import MAX_IMAGE_PIXELS
 from tf_simclrv2.networks.network import Network
+from tf_simclrv2.runtime.calibration_file import Calibration
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Model:
       class_names: names of the classes; None without a classifier.
       optimization: how it was trained; modules that can be trained carry its weight decay.
       max_image_pixels: pixels that an image file may have.
+      calibration: by which probabilities are scaled; None leaves them the softmax of the logits.
     """
 
     network: Network
@@ -25,3 +27,9 @@ class Model:
     class_names: Optional[List[str]]
     optimization: OptimizationConfig
     max_image_pixels: int = MAX_IMAGE_PIXELS
+    calibration: Optional[Calibration] = None
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by for the probabilities; they themselves stay as they are."""
+        return 1.0 if self.calibration is None else self.calibration.temperature

@@ -14,15 +14,16 @@ from tf_simclrv2.config import (
     PretrainConfig,
 )
 from tf_simclrv2.keras2 import keras, tf
-from tf_simclrv2.learners.steps import STEPS
+from tf_simclrv2.learners.steps import SOLVED, STEPS
 from tf_simclrv2.networks.network import Network
+from tf_simclrv2.runtime.calibration_file import Calibration
 from tf_simclrv2.runtime.checkpoint import Checkpoint
-from tf_simclrv2.runtime.results import Result
 from tf_simclrv2.runtime.run_directory import RunDirectory
 
 from . import formats
 from .config import ExportSection
 from .markdown import escaped
+from .measured import accuracy, calibrated
 
 # Of more classes the card shows the first.
 _CLASSES_SHOWN = 20
@@ -36,11 +37,13 @@ class Subject(NamedTuple):
       run: the run that is exported.
       network: its network, as it was trained.
       step: the training step of the weights.
+      calibration: of the probabilities; None if they are the softmax of the logits.
     """
 
     run: RunDirectory
     network: Network
     step: int
+    calibration: Optional[Calibration] = None
 
 
 def model_card(subject: Subject, config: ExportSection) -> str:
@@ -53,7 +56,7 @@ def model_card(subject: Subject, config: ExportSection) -> str:
     Returns:
       Markdown. Its snippets run in the directory of the export.
     """
-    run, network, step = subject
+    run, network, step, calibration = subject
     size = run.config.data.resolved_image_size
     class_names = (run.class_names or []) if network.supervised_head is not None else []
     outputs = f"`representation` [batch, {network.encoder.representation_dim}]"
@@ -64,12 +67,13 @@ def model_card(subject: Subject, config: ExportSection) -> str:
         )
     rows: Dict[str, Optional[str]] = {
         "Method": _method(run, step, config.use_ema_weights),
-        "Architecture": _architecture(run, network, config.fold_batch_norm),
+        "Architecture": _architecture(run, network, config.folded_formats),
         "Parameters": _parameters(network),
         "Data": _data(run),
         "Classes": _classes(class_names) if class_names else None,
         "Labels": _labels(run),
-        "Accuracy": _accuracy(run, step, config.use_ema_weights),
+        "Accuracy": accuracy(run, step, config.use_ema_weights),
+        "Calibration": calibrated(calibration) if class_names else None,
         "Training step": f"{step:,}",
         "Input": "RGB images, float32 [batch, height, width, 3] in [0, 1]; trained and evaluated "
         f"at {size} x {size} pixels. Divide images of 0 to 255 by 255 first: the model takes them "
@@ -130,7 +134,7 @@ def _method(run: RunDirectory, step: int, use_ema_weights: bool) -> str:
     if isinstance(config, FinetuneConfig):
         layer = config.projection_head.layer_of(config.fine_tuning.ft_proj_selector)
         if config.fine_tuning.head_start == "ridge" and step == 0:
-            method = f"{_PAPER}, step 1 and ridge regression of the labels on its frozen features"
+            method = f"{_PAPER}, {SOLVED}"
         method += f", from layer {layer} of the projection head"
         if config.fine_tuning.from_scratch:
             method = f"the supervised baseline of {_PAPER}"
@@ -143,7 +147,7 @@ def _method(run: RunDirectory, step: int, use_ema_weights: bool) -> str:
     return method
 
 
-def _architecture(run: RunDirectory, network: Network, fold_batch_norm: bool) -> str:
+def _architecture(run: RunDirectory, network: Network, folded: List[str]) -> str:
     config = run.config.network
     parts = [f"ResNet-{config.resnet_depth}, width {config.width_multiplier:g}"]
     if config.sk_ratio:
@@ -156,8 +160,9 @@ def _architecture(run: RunDirectory, network: Network, fold_batch_norm: bool) ->
         parts.append(f"{layers} projection layer{'s' if layers > 1 else ''}")
     if network.supervised_head is not None:
         parts.append("linear classifier")
-    if fold_batch_norm:
-        parts.append("batch norm folded into the convolutions (for inference only)")
+    if folded:
+        formats = " and ".join(f"`{name}`" for name in folded)
+        parts.append(f"batch norm folded into the convolutions in {formats} (for inference only)")
     return ", ".join(parts)
 
 
@@ -275,44 +280,3 @@ def _chosen(run: RunDirectory, labels: LabelsConfig) -> str:
             return f"{file.read().count(10):,} examples of the split, {by}"
     except OSError:
         return f"some examples of the split, {by}"
-
-
-def _accuracy(run: RunDirectory, step: int, use_ema_weights: bool) -> str:
-    result = run.result(step) or run.result()
-    if use_ema_weights or result is None:
-        others = [] if use_ema_weights else _on_other_data(run, step)
-        other = f" on the run's own data; {_measured(others[-1])}" if others else ""
-        return f"not measured{other}"
-    if not _is_of(run, result):
-        return "not measured"
-    measured = _measured(result)
-    return measured if result["step"] == step else f"not measured at this step; {measured}"
-
-
-def _measured(result: Result) -> str:
-    directory = result.get("data_dir") if result["dataset"] == "folder" else None
-    place = f" in {escaped(directory)}" if directory else ""
-    table = f" with the labels of {escaped(result['labels'])}" if result.get("labels") else ""
-    return (
-        f"top-1 {result['top_1_accuracy']:.1%}, top-5 {result['top_5_accuracy']:.1%} on "
-        f"{result['num_examples']:,} images of {escaped(result['dataset'])}{place} "
-        f"{escaped(result['split'])}{table}, at step {result['step']:,}"
-    )
-
-
-def _on_other_data(run: RunDirectory, step: int) -> List[Result]:
-    """Evaluations of the weights of a step, the newest last, on what the run wasn't trained on."""
-    noted, data = run.data(), ("dataset", "data_dir", "split", "labels")
-    return [
-        other
-        for other in run.other_results()
-        if other.get("step") == step and any(other.get(name) != noted.get(name) for name in data)
-    ]
-
-
-def _is_of(run: RunDirectory, result: Result) -> bool:
-    """Whether a result is the run's own; before 0.2.0 one on other data could take its place."""
-    data = run.config.data
-    return "data_dir" in result or (
-        result["dataset"] == data.dataset and data.eval_split in (None, result["split"])
-    )

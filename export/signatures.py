@@ -15,12 +15,15 @@ IMAGES = tf.TensorSpec([None, None, None, 3], tf.float32, "images")
 IMAGE_BYTES = tf.TensorSpec([None], tf.string, "image_bytes")
 
 
-def outputs_of(network: Network, images: tf.Tensor) -> Dict[str, tf.Tensor]:
+def outputs_of(
+    network: Network, images: tf.Tensor, temperature: float = 1.0
+) -> Dict[str, tf.Tensor]:
     """The outputs of a serving signature.
 
     Args:
       network: with or without a classifier head.
       images: float32 [batch, height, width, 3] in [0, 1].
+      temperature: what logits are divided by for ``probabilities``.
 
     Returns:
       ``representation`` [batch, dim] and, with a classifier, ``logits`` and ``probabilities``
@@ -30,7 +33,7 @@ def outputs_of(network: Network, images: tf.Tensor) -> Dict[str, tf.Tensor]:
     served = {"representation": outputs["representation"]}
     if "logits" in outputs:
         served["logits"] = outputs["logits"]
-        served["probabilities"] = tf.nn.softmax(outputs["logits"])
+        served["probabilities"] = tf.nn.softmax(outputs["logits"] / temperature)
         served["classes"] = tf.argmax(outputs["logits"], axis=-1, output_type=tf.int64)
     return served
 

@@ -17,7 +17,7 @@ class Format:
 
     Attributes:
       entries: the files and directories that it may leave in an export.
-      trainable: whether what it writes can be trained further, so that batch norm can't be folded.
+      trainable: whether what it writes can be trained further, so that batch norm isn't folded.
       copies: about how often it holds the weights.
     """
 
@@ -26,7 +26,7 @@ class Format:
     copies: float = 1.0
 
 
-# In the order in which they are written and stand in the model card.
+# In the order in which they stand in the model card.
 FORMATS: Dict[str, Format] = {
     "saved_model": Format(("1",)),
     "hub": Format(("hub", "module.tar.gz", "classification_module.tar.gz"), True, copies=4),

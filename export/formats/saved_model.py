@@ -1,12 +1,15 @@
 """A SavedModel for serving, or for inference in Python."""
 
+import json
 import logging
 import os
 import tempfile
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Mapping, Optional, Tuple
 
 from tf_simclrv2.keras2 import tf
 from tf_simclrv2.runtime import graph_checksum
+from tf_simclrv2.runtime.calibration_file import CALIBRATION
+from tf_simclrv2.runtime.served import ABOUT_IMAGES
 
 from ..model import Model
 from ..signatures import IMAGE_BYTES, IMAGES, decode_batch, marked, outputs_of
@@ -74,9 +77,20 @@ def write(model: Model, directory: str) -> None:
             with open(names_file, "w", encoding="utf-8") as file:
                 file.write("".join(f"{_in_a_line(name)}\n" for name in model.class_names))
         module, signatures = serving_module(model, names_file)
+        module.images = _asset(folder, ABOUT_IMAGES, {"image_size": model.image_size})
+        if model.calibration is not None:
+            module.calibration = _asset(folder, CALIBRATION, model.calibration.as_json())
         saved = os.path.join(directory, "1")
         tf.saved_model.save(module, saved, signatures=signatures)
         graph_checksum.write(saved)
+
+
+def _asset(folder: str, name: str, value: Mapping[str, Any]) -> tf.saved_model.Asset:
+    """A file that travels along."""
+    path = os.path.join(folder, name)
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(value, file, allow_nan=False)
+    return tf.saved_model.Asset(path)
 
 
 def _in_a_line(name: str) -> str:
@@ -114,7 +128,8 @@ def serving_module(
         count = tf.shape(images)[0]
         # TensorFlow's fused convolutions fail where there is no image.
         images = tf.cond(count > 0, lambda: images, lambda: tf.zeros([1, 32, 32, 3]))
-        return {name: value[:count] for name, value in outputs_of(network, images).items()}
+        outputs = outputs_of(network, images, model.temperature)
+        return {name: value[:count] for name, value in outputs.items()}
 
     @tf.function(input_signature=[IMAGE_BYTES])
     def serve_bytes(image_bytes):

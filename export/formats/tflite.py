@@ -47,7 +47,7 @@ def write(model: Model, directory: str) -> None:
 
     @tf.function(input_signature=[tf.TensorSpec(shape, IMAGES.dtype, IMAGES.name)])
     def serve(images):
-        return outputs_of(model.network, images)
+        return outputs_of(model.network, images, model.temperature)
 
     folder = os.path.join(directory, "tflite")
     os.makedirs(folder)

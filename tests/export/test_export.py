@@ -64,6 +64,7 @@ def test_a_pretraining_run_exports_its_features_and_its_probe(command, method, t
     assert "CC-BY-4.0" in card
 
 
+@pytest.mark.slow
 def test_no_operation_belongs_to_a_distribution_strategy(command, tmp_path):
     """Of a run on two devices, whose batch norm computes with replicas."""
     open_source(DataConfig())
@@ -181,14 +182,6 @@ def test_only_exports_are_overwritten(beside, command, exported, stubbed, tmp_pa
         "thesis.txt), so it stays as it is.\n"
     )
     assert sorted(os.listdir(tmp_path)) == sorted(["2", "thesis.txt", *beside])
-
-
-def test_hub_modules_are_not_folded(command, exported, tmp_path):
-    outcome = command(
-        "export", f"--model_dir={exported.run}", f"--export_dir={tmp_path}/new", "--fold_batch_norm"
-    )
-    assert outcome.code == 1
-    assert "--fold_batch_norm=True: can't be combined with --formats=saved_model,hub" in outcome.err
 
 
 def test_class_names_travel_along(exported):
@@ -324,6 +317,7 @@ def blocks(card: str, kind: str):
     return re.findall(rf"^```{kind}\n(.*?)^```", card, re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.slow
 def test_the_cards_snippets_run(exported, tmp_path):
     folder = tmp_path / "export"
     shutil.copytree(exported.path, folder)

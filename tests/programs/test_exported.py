@@ -18,8 +18,9 @@ from tf_simclrv2.data.decoding import PLAIN
 from tf_simclrv2.data.images import decode
 from tf_simclrv2.keras2 import tf
 from tf_simclrv2.programs import projector
-from tf_simclrv2.programs.served import Served
+from tf_simclrv2.runtime import calibration_file
 from tf_simclrv2.runtime.checkpoint import load_run
+from tf_simclrv2.runtime.served import Served
 
 COUNT = 7
 
@@ -50,8 +51,10 @@ def test_predictions_are_the_likeliest_classes(command, method, folder, expected
     with open(output, newline="") as file:
         rows = list(csv.DictReader(file))
     assert [os.path.basename(row["image"]) for row in rows] == [f"{i}.png" for i in range(COUNT)]
+    temperature = calibration_file.read(method["fine_tuned"], 4).temperature
+    assert abs(temperature - 1) > 0.05
     for row, logits in zip(rows, expected["logits"]):
-        probabilities = tf.nn.softmax(logits).numpy()
+        probabilities = tf.nn.softmax(logits / temperature).numpy()
         for rank, index in enumerate(np.argsort(-probabilities)[:5], start=1):
             suffix = "" if rank == 1 else f"_{rank}"
             assert row[f"class{suffix}"] == str(index)
@@ -209,6 +212,20 @@ def test_tensorboard_serves_what_the_projector_asks_for(folder, tmp_path):
     # Without classes there is one column, which has no header.
     assert served("metadata").data.decode().split() == paths
     assert served("sprite_image").data == (tmp_path / "thumbnails.png").read_bytes()
+
+
+def test_the_projector_knows_the_true_labels_of_images_in_folders_of_classes(folder, tmp_path):
+    paths = sorted(str(path) for path in folder.rglob("*.png"))
+    places = [f"/data/{name}/{number}.png" for number, name in enumerate("3390x33")]
+    label_of = projector.labels_of(places, ["3", "9", "0"])
+    labels = [label_of.get(place, "") for place in places]
+    assert labels == ["3", "3", "9", "0", "", "3", "3"]
+    projector.write(str(tmp_path), np.zeros([COUNT, 2]), paths, ["9"] * COUNT, labels)
+    with open(tmp_path / "metadata.tsv", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    assert [row["label"] for row in rows] == ["3", "3", "9", "0", "unknown", "3", "3"]
+    assert [row["class"] for row in rows] == ["9"] * COUNT
+    assert projector.labels_of(["/images/1.png", "2.png"], ["3"]) == {}
 
 
 def test_many_images_have_smaller_thumbnails_and_still_more_have_none(

@@ -48,6 +48,21 @@ class PredictionConfig(ExportedModelConfig):
         "How many of an image's likeliest classes to write; more than there are means all.",
         within="(0, inf)",
     )
+    abstain_below: Optional[float] = setting(
+        None,
+        "Leave the class empty where the likeliest one has a lower probability than this.",
+        within="[0, 1]",
+    )
+    target_risk: Optional[float] = setting(
+        None,
+        "Leave the class empty where else more than this share of the answers would be wrong, by "
+        "the risk that was measured on labelled images and is stored in the export.",
+        within="[0, 1]",
+    )
+
+    def _check_combinations(self) -> None:
+        if self.abstain_below is not None and self.target_risk is not None:
+            raise refuse("target_risk", self.target_risk, "can't be combined with --abstain_below")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +79,16 @@ class EmbeddingConfig(ExportedModelConfig):
         False,
         "Also write files for TensorBoard's projector, to a directory that ends in _projector.",
     )
+    labels: Optional[str] = setting(
+        None,
+        "Table with the columns image and label, as CSV or Parquet, of the true labels that the "
+        "projector shows; by default the names of the folders that images are in.",
+        is_path=True,
+    )
+
+    def _check_combinations(self) -> None:
+        if self.labels and not self.projector:
+            raise refuse("labels", self.labels, "is shown by the projector, so give --projector")
 
 
 @dataclasses.dataclass(frozen=True)

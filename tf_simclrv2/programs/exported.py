@@ -1,11 +1,12 @@
 """Applies an exported SavedModel to image files, batch by batch, for ``predict`` and ``embed``."""
 
+import collections
 import logging
 import os
-from typing import Dict, Iterator, List, Sequence, Tuple
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Deque, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
-from tqdm import tqdm
 
 from tf_simclrv2.config import ConfigError, ExportedModelConfig, refuse
 from tf_simclrv2.config.user_files import FILE, printable
@@ -13,10 +14,20 @@ from tf_simclrv2.data.decoding import PLAIN
 from tf_simclrv2.data.listing import find_images
 from tf_simclrv2.keras2 import tf
 from tf_simclrv2.programs.encoded import EncodedImages
-from tf_simclrv2.programs.served import damaged_refused, load_served
+from tf_simclrv2.progress import bar
+from tf_simclrv2.runtime.calibration_file import Calibration
 from tf_simclrv2.runtime.files import check_can_write, check_place, temporary_of
+from tf_simclrv2.runtime.served import (
+    damaged_refused,
+    find_saved_model,
+    load_served,
+    stored_calibration,
+)
 
 logger = logging.getLogger(__name__)
+
+# While the network works on one batch, the images of another are decoded.
+_BATCHES_AT_ONCE = 2
 
 
 def check_output(output: str, *others: str) -> None:
@@ -48,6 +59,7 @@ class ExportedModel:
       config: the model and the images.
 
     Attributes:
+      paths: of the image files, whether or not they can be read.
       class_names: names of the classes; None for a model without a classifier.
 
     Raises:
@@ -57,18 +69,24 @@ class ExportedModel:
     def __init__(self, config: ExportedModelConfig):
         assert config.images is not None and config.saved_model is not None  # They are required.
         self._config = config
-        self._paths = find_images(config.images)
-        saved_model = os.path.expanduser(config.saved_model)
-        candidates = [saved_model, os.path.join(saved_model, "1")]
-        found = [
-            path for path in candidates if os.path.isfile(os.path.join(path, "saved_model.pb"))
-        ]
-        if not found:
+        self.paths = find_images(config.images)
+        found = find_saved_model(config.saved_model)
+        if found is None:
             raise refuse("saved_model", config.saved_model, "must be an export with a SavedModel")
         with damaged_refused(config.saved_model):
-            self._served = load_served(found[0])
+            self._served = load_served(found)
+        self._directory = found
         self.class_names = self._served.class_names
         self._images = EncodedImages(config.max_image_pixels, self._served.marks_invalid)
+
+    def calibration(self) -> Optional[Calibration]:
+        """What was measured of the probabilities; None if the export doesn't say.
+
+        Raises:
+          ConfigError: what it says is damaged.
+        """
+        with damaged_refused(str(self._config.saved_model)):
+            return stored_calibration(self._directory)
 
     def outputs(self, name: str) -> Iterator[Tuple[List[str], Dict[str, np.ndarray]]]:
         """Applies the model to all images, batch by batch, with a progress bar.
@@ -82,19 +100,32 @@ class ExportedModel:
         Raises:
           ConfigError: no image is readable, or the model can't take them.
         """
-        size = self._config.batch_size
         any_readable = False
-        for start in tqdm(range(0, len(self._paths), size), desc=name, unit="batch"):
-            for paths, contents in self._images.batches(self._paths[start : start + size]):
-                paths, outputs = self._outputs_of(paths, contents)
+        with bar(len(self.paths), name, "image") as shown:
+            for paths, outputs in self._all_outputs():
+                shown.update(len(paths))
                 if paths:
                     any_readable = True
                     yield paths, outputs
+            shown.update(len(self.paths) - shown.n)
         for path, reason in self._images.unreadable.items():
             because = f" ({printable(reason)})" if reason else ""
             logger.error("unreadable, left out: %s%s", printable(path), because)
         if not any_readable:
             raise refuse("images", self._config.images, "every file is missing or corrupt")
+
+    def _all_outputs(self) -> Iterator[Tuple[List[str], Dict[str, np.ndarray]]]:
+        """Outputs in the order of the files; while one batch is computed, others are read."""
+        size = self._config.batch_size
+        waiting: Deque[Future[Tuple[List[str], Dict[str, np.ndarray]]]] = collections.deque()
+        with ThreadPoolExecutor(_BATCHES_AT_ONCE) as pool:
+            for start in range(0, len(self.paths), size):
+                for batch in self._images.batches(self.paths[start : start + size]):
+                    waiting.append(pool.submit(self._outputs_of, *batch))
+                    if len(waiting) > _BATCHES_AT_ONCE:
+                        yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
 
     def _outputs_of(
         self, paths: List[str], contents: List[bytes]
