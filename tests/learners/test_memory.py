@@ -254,6 +254,7 @@ class TestTrainStep:
         keys, first = gather_replicas(tf.ones([2, 3]))
         assert int(first) == 0 and keys.shape == [2, 3]
 
+    @pytest.mark.slow
     def test_the_step_compiles_under_xla(self):
         # Compiling LARS takes several times longer, and it isn't what is new here.
         eager, compiled = (_learner(optimizer="momentum") for _ in range(2))

@@ -96,6 +96,7 @@ def _num_convolutions(rematerialize):
     return step.experimental_get_compiler_ir(batch)(stage="optimized_hlo").count(" convolution(")
 
 
+@pytest.mark.slow
 def test_xla_computes_activations_again_as_it_is_told():
     convolutions = _num_convolutions(False), _num_convolutions(True)
     # Once more the two of each of the 8 blocks, and the shortcuts of 3 groups.
@@ -186,6 +187,7 @@ def test_scaling_the_loss_leaves_the_gradient_as_it_is_in_float32(number_format,
     assert np.linalg.norm(scaled - expected) < 0.05 * np.linalg.norm(expected)
 
 
+@pytest.mark.slow
 def test_a_hundred_steps_in_bfloat16_follow_those_in_float32():
     losses = []
     for name in ("float32", "mixed_bfloat16"):

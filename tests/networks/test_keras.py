@@ -72,6 +72,7 @@ def test_a_keras_file_keeps_model_and_weights(name, tmp_path):
 
 
 # Keras finds by itself what is saved, and its optimizer, but not what is inside a Sequential.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "first"),
     [("network", ""), ("sequential", "from tf_simclrv2.networks.resnet import Encoder\n")],
@@ -117,6 +118,7 @@ def test_a_saved_model_is_loaded_and_trains_on(name, tmp_path):
     assert np.any(before[0] != loaded.get_weights()[0])
 
 
+@pytest.mark.slow
 def test_a_compiled_model_is_loaded_with_its_optimizers_state(tmp_path):
     model = _with_other_weights(_sequential())
     model.compile(LARS(WarmupCosine(0.1, 2, 9), l2=1e-4, excluded=[model.layers[-1]]),

@@ -5,6 +5,7 @@ import pytest
 
 from tests.reference import figures
 from tf_simclrv2.keras2 import tf
+from tf_simclrv2.objectives import contrastive
 from tf_simclrv2.objectives.contrastive import nt_xent
 
 CASES = figures("losses_optimizer_schedule_images")["nt_xent"]
@@ -56,3 +57,41 @@ def test_everything_is_float32_under_mixed_precision():
     result, expected = nt_xent(*views), nt_xent(*rounded)
     assert {value.dtype for value in result} == {tf.float32}
     assert float(result.loss) == float(expected.loss)
+
+
+def _gradients(views, **settings):
+    with tf.GradientTape() as tape:
+        tape.watch(views)
+        result = nt_xent(*views, **settings)
+    return [*result, *tape.gradient(result.loss, views)]
+
+
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_in_parts_it_is_the_same(jit_compile, monkeypatch):
+    views = [tf.constant(view) for view in _views(24, 5)]
+    whole = _gradients(views, temperature=0.2)
+    # 24 * 48 similarities of each view are 4 parts of 6 images.
+    monkeypatch.setattr(contrastive, "_MOST_SIMILARITIES", 24 * 48 // 4)
+    function = tf.function(_gradients, jit_compile=jit_compile)
+    graph = tf.function(_gradients).get_concrete_function(views, temperature=0.2).graph
+    assert any(each.type in ("While", "StatelessWhile") for each in graph.get_operations())
+    for one, other in zip(function(views, temperature=0.2), whole):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("batch", "others", "parts"),
+    [(256, 512, 1), (4096, 8192, 16), (4099, 8198, 1), (1500, 3000, 3), (None, None, 1)],
+)
+def test_a_large_batch_is_divided_into_equal_parts(batch, others, parts):
+    assert contrastive._parts(batch, others) == parts
+
+
+def test_similarities_are_computed_once_and_their_gradient_with_them():
+    step = tf.function(_gradients)
+    specs = [tf.TensorSpec([32, 8])] * 2
+    graph = step.get_concrete_function(specs).graph
+    kinds = [operation.type for operation in graph.get_operations()]
+    # Of both views: similarities, and the gradients to either side.
+    assert kinds.count("MatMul") == 2 * 3
+    assert "OneHot" not in kinds

@@ -91,6 +91,7 @@ SUPERVISED = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @installed
 def test_a_run_trains_with_them(command, tmp_path):
     assert command(*SUPERVISED, f"--model_dir={tmp_path}/run").code == 0

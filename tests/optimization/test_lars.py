@@ -68,3 +68,21 @@ def test_the_learning_rate_is_the_schedules_at_the_number_of_steps_taken():
         before = variable.numpy()
         optimizer.apply_gradients([(tf.constant([1.0]), variable)])
         np.testing.assert_allclose(before - variable.numpy(), float(schedule(step)), atol=1e-6)
+
+
+def test_weight_and_buffer_are_updated_in_one_operation_and_norms_taken_in_one_each():
+    """Without XLA, as on several GPUs, each operation is a pass over all weights."""
+    weights = [tf.Variable(tf.ones(shape)) for shape in ([3, 4], [4])]
+    optimizer = LARS(0.1, l2=1e-4)
+    optimizer.build(weights)
+
+    @tf.function
+    def step():
+        optimizer.apply_gradients([(tf.ones(weight.shape), weight) for weight in weights])
+
+    kinds = [each.type for each in step.get_concrete_function().graph.get_operations()]
+    assert kinds.count("ResourceApplyMomentum") == len(weights)
+    # The matrix's norm and its gradient's; a vector's step is not scaled.
+    assert kinds.count("L2Loss") == 2
+    # The number of steps alone.
+    assert [kind for kind in kinds if kind.startswith("Assign")] == ["AssignAddVariableOp"]

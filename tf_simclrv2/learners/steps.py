@@ -78,6 +78,8 @@ _STEPS = (
     ),
 )
 STEPS: Dict[str, Step] = {step.name: step for step in _STEPS}
+# What a fine-tuning run with --head_start=ridge is before its first step: `probe` writes such runs.
+SOLVED = "step 1 and ridge regression of the labels on its frozen features"
 
 
 def step_of(config: StepConfig) -> Step:

@@ -1,11 +1,14 @@
 """NT-Xent, the contrastive loss of SimCLR (arXiv:2002.05709, equation 1), also with a memory."""
 
-from typing import NamedTuple, Sequence, Tuple, Union
+import math
+from typing import NamedTuple, Optional, Sequence, Tuple, Union
 
 from tf_simclrv2.keras2 import keras, tf
 
 # Added to the logit of an image with itself, so that the softmax leaves it out.
 MASKED_LOGIT = -1e9
+# Of a batch that has more, similarities are computed some images at a time: 8 MiB stay in caches.
+_MOST_SIMILARITIES = 1 << 21
 
 
 class ContrastiveLoss(NamedTuple):
@@ -20,6 +23,17 @@ class ContrastiveLoss(NamedTuple):
     loss: tf.Tensor
     accuracy: tf.Tensor
     entropy: tf.Tensor
+
+
+def loss_of_guessing(images: int, keys_of_past: int = 0) -> float:
+    """The loss if all similarities are the same, so that every candidate is as likely.
+
+    Args:
+      images: in the batch.
+      keys_of_past: in the queue of a memory; 0 is :func:`nt_xent`, without a memory.
+    """
+    candidates = images + keys_of_past if keys_of_past else 2 * images - 1
+    return 2 * math.log(candidates)
 
 
 def normalize(projections: tf.Tensor, hidden_norm: bool) -> tf.Tensor:
@@ -90,21 +104,86 @@ def nt_xent(
     hidden_1, hidden_2 = (normalize(z, hidden_norm) for z in (projections_1, projections_2))
     everything, first = gather_replicas(tf.stack([hidden_1, hidden_2], axis=1))
     all_1, all_2 = tf.unstack(everything, axis=1)
-    labels = first + tf.range(tf.shape(hidden_1)[0])
-    itself = MASKED_LOGIT * tf.one_hot(labels, tf.shape(all_1)[0])
+    scaled = tf.stack([hidden_1, hidden_2]) / temperature
+    sums = _sums(scaled, tf.concat([all_1, all_2], axis=0), tf.convert_to_tensor(first))
+    count = tf.cast(tf.shape(hidden_1)[0], tf.float32)
+    return ContrastiveLoss(*(each / count for each in sums))
 
-    def similarities(hidden, others):
-        return tf.matmul(hidden, others, transpose_b=True) / temperature
 
-    logits_12 = similarities(hidden_1, all_2)
-    losses_1 = tf.nn.sparse_softmax_cross_entropy_with_logits(
-        labels, tf.concat([logits_12, similarities(hidden_1, all_1) + itself], axis=1)
-    )
-    losses_2 = tf.nn.sparse_softmax_cross_entropy_with_logits(
-        labels,
-        tf.concat([similarities(hidden_2, all_1), similarities(hidden_2, all_2) + itself], axis=1),
-    )
-    return _with_metrics(losses_1 + losses_2, labels, logits_12)
+@tf.custom_gradient
+def _sums(views: tf.Tensor, others: tf.Tensor, first: tf.Tensor):
+    """Sums of losses, right answers and entropies over images, and how to get gradients.
+
+    The gradient is computed along with the loss, some images at a time, so that similarities are
+    computed once and never all held: of 4,096 images they are 256 MiB.
+
+    Args:
+      views: float32 [2, batch, dim], projections of both views, divided by the temperature.
+      others: float32 [2 * all, dim], projections of the first, then of the second views of all.
+      first: int, the row of the first image's first view among ``others``.
+    """
+    batch, dim = views.shape[1:]
+    parts = _parts(batch, others.shape[0])
+
+    def part(number: tf.Tensor) -> Tuple[Tuple[tf.Tensor, ...], tf.Tensor, tf.Tensor]:
+        """The sums, and the gradients to the part's own views and to the others."""
+        size = tf.shape(views)[1] if batch is None else batch // parts
+        own = tf.slice(views, [0, number * size, 0], [2, size, dim])
+        rows = first + number * size + tf.range(size)
+        half = tf.shape(others)[0] // 2
+        of_first, logits = _cross_entropy(own[0], others, rows, rows + half)
+        of_second, _ = _cross_entropy(own[1], others, rows + half, rows)
+        among_second = tf.ensure_shape(logits[:, half:], [own.shape[1], None])
+        right, entropy = _metrics(rows, among_second)
+        losses = tf.reduce_sum(of_first[0]) + tf.reduce_sum(of_second[0])
+        to_own = tf.stack([tf.matmul(each[1], others) for each in (of_first, of_second)])
+        to_others = tf.add_n(
+            [tf.matmul(each[1], view, transpose_a=True)
+             for each, view in zip((of_first, of_second), tf.unstack(own))]
+        )  # fmt: skip
+        return (losses, tf.reduce_sum(right), tf.reduce_sum(entropy)), to_own, to_others
+
+    if parts == 1:
+        sums, to_views, to_others = part(tf.constant(0))
+    else:
+        gathered = tf.TensorArray(tf.float32, parts, element_shape=[2, batch // parts, dim])
+
+        def body(number, sums, gathered, to_others):
+            more, to_own, further = part(number)
+            sums = tuple(one + other for one, other in zip(sums, more))
+            return number + 1, sums, gathered.write(number, to_own), to_others + further
+
+        _, sums, gathered, to_others = tf.while_loop(
+            lambda number, *_: number < parts, body,
+            (tf.constant(0), (tf.zeros([]),) * 3, gathered, tf.zeros_like(others)),
+            parallel_iterations=1,
+        )  # fmt: skip
+        # [parts, 2, size, dim] to [2, batch, dim].
+        to_views = tf.reshape(tf.transpose(gathered.stack(), [1, 0, 2, 3]), [2, batch, dim])
+
+    def gradient(upstream: tf.Tensor, *_: tf.Tensor):
+        return upstream * to_views, upstream * to_others, None
+
+    return sums, gradient
+
+
+def _parts(batch: Optional[int], others: Optional[int]) -> int:
+    """Into how many equal parts to divide a batch; 1 if its size is not known."""
+    if batch is None or others is None:
+        return 1
+    enough = -(-batch * others // _MOST_SIMILARITIES)
+    return next((n for n in range(enough, 4 * enough) if batch % n == 0), 1)
+
+
+def _cross_entropy(
+    own: tf.Tensor, others: tf.Tensor, itself: tf.Tensor, positives: tf.Tensor
+) -> Tuple[Tuple[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """Losses of views, their gradients to the similarities, and the similarities."""
+    logits = tf.matmul(own, others, transpose_b=True)
+    columns = tf.range(tf.shape(others)[0])
+    masked = tf.where(columns == itself[:, tf.newaxis], MASKED_LOGIT, logits)
+    found = tf.raw_ops.SparseSoftmaxCrossEntropyWithLogits(features=masked, labels=positives)
+    return (found.loss, found.backprop), logits
 
 
 def nt_xent_with_memory(
@@ -157,12 +236,17 @@ def nt_xent_with_memory(
     return _with_metrics(losses_1 + losses_2, labels, logits_12)
 
 
-def _with_metrics(losses, labels, logits) -> ContrastiveLoss:
-    right = keras.metrics.sparse_categorical_accuracy(labels, logits)
-    probabilities = tf.nn.softmax(logits)
-    entropies = -tf.reduce_sum(probabilities * tf.math.log(probabilities + 1e-8), axis=1)
+def _with_metrics(losses: tf.Tensor, labels: tf.Tensor, logits: tf.Tensor) -> ContrastiveLoss:
+    right, entropies = _metrics(labels, tf.stop_gradient(logits))
     return ContrastiveLoss(
         loss=tf.reduce_mean(losses),
         accuracy=tf.reduce_mean(right),
         entropy=tf.reduce_mean(entropies),
     )
+
+
+def _metrics(labels: tf.Tensor, logits: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
+    """Whether the highest logit is the label's, 1 or 0, and the entropy of the softmax."""
+    right = keras.metrics.sparse_categorical_accuracy(labels, logits)
+    probabilities = tf.nn.softmax(logits)
+    return right, -tf.reduce_sum(probabilities * tf.math.log(probabilities + 1e-8), axis=1)

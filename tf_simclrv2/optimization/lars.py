@@ -55,7 +55,8 @@ class LARS(keras.optimizers.Optimizer):
         name: str = "LARS",
         **kwargs,
     ):
-        super().__init__(name=name, **{"jit_compile": False, **kwargs})
+        # Keras decays weights, in a pass of its own, unless its own weight decay is None.
+        super().__init__(name=name, **{"jit_compile": False, "weight_decay": None, **kwargs})
         self._learning_rate = self._build_learning_rate(learning_rate)
         self.momentum = momentum
         self.nesterov = nesterov
@@ -87,12 +88,18 @@ class LARS(keras.optimizers.Optimizer):
             gradient += self.l2 * variable
 
         if self.classic_momentum:
-            step = learning_rate * gradient
-            if adapted:
-                step *= self._trust_ratio(variable, gradient)
-            momentum.assign(self.momentum * momentum + step)
-            update = self.momentum * momentum + step if self.nesterov else momentum
-            variable.assign_sub(update)
+            rate = learning_rate * self._trust_ratio(variable, gradient) if adapted else (
+                learning_rate
+            )  # fmt: skip
+            # One pass over weight, buffer and gradient; without XLA each operation is one.
+            tf.raw_ops.ResourceApplyMomentum(
+                var=variable.handle,
+                accum=momentum.handle,
+                lr=tf.ones([], variable.dtype),
+                grad=rate * gradient,
+                momentum=tf.cast(self.momentum, variable.dtype),
+                use_nesterov=self.nesterov,
+            )
         else:
             momentum.assign(self.momentum * momentum + gradient)
             update = self.momentum * momentum + gradient if self.nesterov else momentum
@@ -100,10 +107,10 @@ class LARS(keras.optimizers.Optimizer):
             variable.assign_sub(learning_rate * ratio * update)
 
     def _trust_ratio(self, variable, update):
-        weight_norm = tf.norm(tf.cast(variable, tf.float32))
-        update_norm = tf.norm(tf.cast(update, tf.float32))
-        ratio = tf.math.divide_no_nan(self.eeta * weight_norm, update_norm)
-        usable = tf.logical_and(weight_norm > 0, update_norm > 0)
+        # Halves of the norms' squares, each in a single pass.
+        weight, step = (tf.nn.l2_loss(tf.cast(each, tf.float32)) for each in (variable, update))
+        ratio = tf.math.divide_no_nan(self.eeta * tf.sqrt(weight), tf.sqrt(step))
+        usable = tf.logical_and(weight > 0, step > 0)
         return tf.cast(tf.where(usable, ratio, 1.0), variable.dtype)
 
     def get_config(self) -> Dict[str, Any]:

@@ -4,7 +4,7 @@ from typing import Callable, ContextManager, Iterable, Optional
 
 from tf_simclrv2.config import AugmentationConfig, ComputeConfig, DevicesConfig, refuse
 from tf_simclrv2.data.stream import WHOLE, Part
-from tf_simclrv2.keras2 import start_xla, tf
+from tf_simclrv2.keras2 import keras, start_xla, tf
 from tf_simclrv2.runtime.strategy import open_strategy
 
 # On a TPU each return to the host stops the device; on CPU and GPU it costs next to nothing.
@@ -32,6 +32,7 @@ class Devices:
       has_accelerator: whether GPUs or TPUs compute.
       compiles: whether steps are compiled with XLA.
       steps_per_execution: steps between returns to the host.
+      mixed_precision: the number format in which networks are made.
 
     Raises:
       ConfigError: XLA is asked for where its programs can't communicate with other replicas.
@@ -50,6 +51,7 @@ class Devices:
         self._is_tpu = isinstance(self.strategy, tf.distribute.TPUStrategy)
         self.num_pipelines: int = self.num_replicas if self.has_workers or self._is_tpu else 1
         self.has_accelerator = self._is_tpu or bool(tf.config.list_physical_devices("GPU"))
+        self.mixed_precision: str = keras.mixed_precision.global_policy().name
         self.compiles = self._compiles(config.jit_compile)
         self.steps_per_execution = TPU_STEPS_PER_EXECUTION if self._is_tpu else 1
         if isinstance(config, DevicesConfig) and config.steps_per_execution:
@@ -115,6 +117,8 @@ class Devices:
         replicas = self.num_replicas
         kind = type(self.strategy).__name__
         line = f"{_NAMES.get(kind, kind)}, {replicas} replica{'s' if replicas > 1 else ''}"
+        if self.mixed_precision != "float32":
+            line += f", {self.mixed_precision}"
         if batch_size is not None:
             line += f", batch {batch_size} ({-(-batch_size // replicas)} per replica)"
         return line

@@ -11,6 +11,7 @@ from typing import Any, Dict, List, Tuple
 from tf_simclrv2.config import ComputeConfig, ConfigError, refuse
 from tf_simclrv2.config.words import shown
 from tf_simclrv2.keras2 import keras, tf
+from tf_simclrv2.runtime.number_format import fastest_format
 
 _SECONDS_TO_CONNECT = 10.0
 
@@ -29,8 +30,8 @@ def open_strategy(devices: ComputeConfig) -> tf.distribute.Strategy:
     Raises:
       ConfigError: what it asks for is not there.
     """
-    keras.mixed_precision.set_global_policy(devices.mixed_precision)
     name = _resolve(devices)
+    keras.mixed_precision.set_global_policy(_number_format(devices, name))
     if devices.virtual_devices > 1 and name != "mirrored":
         raise refuse(
             "virtual_devices", devices.virtual_devices, f"is for --strategy=mirrored, not {name}"
@@ -42,6 +43,14 @@ def open_strategy(devices: ComputeConfig) -> tf.distribute.Strategy:
     if name == "mirrored":
         return _mirrored(tuple(_local_devices(devices)))
     return tf.distribute.get_strategy()
+
+
+def _number_format(devices: ComputeConfig, strategy: str) -> str:
+    if devices.mixed_precision != "auto":
+        return devices.mixed_precision
+    if strategy == "multi_worker":
+        raise refuse("mixed_precision", "auto", "must be named where several machines compute")
+    return fastest_format(strategy == "tpu")
 
 
 @functools.cache
