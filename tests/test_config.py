@@ -125,7 +125,15 @@ def test_settings_that_exclude_each_other_or_are_out_of_range_are_refused(sectio
         section(**fields)
 
 
-REQUIRED = ("model_dir", "checkpoint", "teacher", "saved_model", "images", "google_checkpoint")
+REQUIRED = (
+    "model_dir",
+    "runs",
+    "checkpoint",
+    "teacher",
+    "saved_model",
+    "images",
+    "google_checkpoint",
+)
 SECTIONS = {
     section
     for command in COMMANDS.values()

@@ -31,6 +31,7 @@ DATA = config.DataConfig(
     holdout_seed=5,
     max_bad_images=0.5,
     strict_images=True,
+    check_images="quick",
     cache_dataset=True,
     cache_path="cache",
     eval_batch_size=7,
@@ -76,6 +77,7 @@ OF_DATASET = {
     "train_split": "learn",
     "eval_split": "look",
     "class_level": 1,
+    "check_images": "quick",
     "labels": "labels.csv",
     "classes": "classes.txt",
     "holdout_fraction": 0.2,
@@ -295,10 +297,11 @@ def test_files_of_a_run_keep_the_order_of_their_fields():
     # Run directories hold them in this order, and people compare the files of two runs.
     assert list(dataclasses.asdict(PRETRAINED)) == [
         "run", "data", "unlabelled", "network", "projection_head", "contrastive", "memory",
-        "augmentation", "optimization", "devices", "start",
+        "augmentation", "optimization", "devices", "start", "monitors",
     ]  # fmt: skip
     assert list(dataclasses.asdict(DATA)) == [
         "dataset", "data_dir", "train_split", "eval_split", "image_size", "class_level",
         "labels", "classes", "holdout_fraction", "holdout_seed", "max_bad_images", "strict_images",
-        "max_image_pixels", "cache_dataset", "cache_path", "eval_batch_size", "eval_steps",
+        "max_image_pixels", "check_images", "order", "cache_dataset", "cache_path",
+        "cache_max_side", "eval_batch_size", "eval_steps",
     ]  # fmt: skip

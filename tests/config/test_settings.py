@@ -78,7 +78,7 @@ SENTENCES = {
     "must be one of -1, 0, 1, 2, 3, 4": {"fine_tune_after_block": 5},
     "must be one of train_then_eval, train, eval": {"mode": "test"},
     "must name a data set": {"dataset": ""},
-    "must be numbers separated by commas": {"label_seeds": "0,one"},
+    "must be numbers separated by commas, each once": {"label_seeds": "0,one"},
     "must be among saved_model, hub, tflite": {"formats": "saved_model,onnx"},
 }  # fmt: skip
 REFUSALS = [
@@ -242,7 +242,7 @@ def test_evaluation_repeats_nothing_of_the_data():
         for section in (config.EvaluationConfig, config.DataConfig)
     )
     shared = ["dataset", "data_dir", "labels", "eval_split", "eval_batch_size", "eval_steps"]
-    assert list(ours) == ["model_dir", *shared]
+    assert list(ours) == ["model_dir", "evaluators", *shared]
     for name in shared:
         assert ours[name].metadata["must"] == theirs[name].metadata["must"]
         assert ours[name].metadata["within"] == theirs[name].metadata["within"]

@@ -1,13 +1,15 @@
 """The progress bar counts the run's steps, whatever Keras calls a batch; few metrics are read."""
 
+import io
+import sys
 import types
 
 import pytest
 
+from tf_simclrv2 import progress
 from tf_simclrv2.config import ComputeConfig
 from tf_simclrv2.keras2 import keras, tf
 from tf_simclrv2.optimization.schedules import WarmupCosine
-from tf_simclrv2.runtime import callbacks
 from tf_simclrv2.runtime.callbacks import LogMetrics, Progress, SaveCheckpoints
 from tf_simclrv2.runtime.devices import Devices
 from tf_simclrv2.runtime.health import Watch
@@ -38,7 +40,7 @@ def test_the_bar_goes_from_the_first_step_to_the_last(steps_per_execution, capsy
 
 @pytest.mark.parametrize("seconds", [0.0, 10.0])
 def test_where_output_is_no_terminal_lines_are_few(seconds, capsys, monkeypatch):
-    monkeypatch.setattr(callbacks, "_SECONDS_BETWEEN_LINES", seconds)
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", seconds)
     _fit(50, Progress("pretrain", 0, 50, "loss"))
     lines = [line for line in capsys.readouterr().err.replace("\r", "\n").split("\n") if line]
     assert len(lines) == 2 if seconds else len(lines) > 10
@@ -78,15 +80,22 @@ def test_metrics_are_read_only_when_they_are_shown_or_logged(monkeypatch, tmp_pa
     assert set(readings) == {1, 20, 40, 50}
 
 
-def test_an_interrupted_bar_can_be_closed(capsys):
+class _Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_an_interrupted_bar_can_be_closed(monkeypatch):
     def interrupt(batch, logs):
         if batch == 2:
             raise KeyboardInterrupt
 
-    progress = Progress("pretrain", 0, 5, "loss")
-    progress.close()  # Before training there is nothing to close.
+    terminal = _Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    bar = Progress("pretrain", 0, 5, "loss")
+    bar.close()  # Before training there is nothing to close.
     with pytest.raises(KeyboardInterrupt):
-        _fit(5, progress, keras.callbacks.LambdaCallback(on_batch_end=interrupt))
-    assert not capsys.readouterr().err.endswith("\n")
-    progress.close()
-    assert capsys.readouterr().err.endswith("\n")
+        _fit(5, bar, keras.callbacks.LambdaCallback(on_batch_end=interrupt))
+    assert "0/5" in terminal.getvalue() and not terminal.getvalue().endswith("\n")
+    bar.close()
+    assert terminal.getvalue().endswith("\n")

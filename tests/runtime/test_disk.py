@@ -49,6 +49,7 @@ def test_other_errors_stay_what_they_are(tmp_path):
         raise inside
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_ends_a_run_in_one_line(command, tmp_path, monkeypatch):
     def append(self, step, values):
         raise full()

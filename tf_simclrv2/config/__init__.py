@@ -19,6 +19,7 @@ from tf_simclrv2.config.commands import (
     PretrainConfig,
     ProbeConfig,
     RecipesConfig,
+    RunsReportConfig,
     SelectConfig,
     TrainingConfig,
     ViewsConfig,
@@ -45,6 +46,7 @@ from tf_simclrv2.config.inheriting import (
     not_inherited,
     same_data,
 )
+from tf_simclrv2.config.monitors import MonitorConfig
 from tf_simclrv2.config.network import (
     LARGEST_CIFAR_STEM_IMAGE,
     LARGEST_WIDTH_MULTIPLIER,
@@ -73,10 +75,10 @@ from tf_simclrv2.config.steps import (
     FineTuningConfig,
     LabelsConfig,
     MemoryConfig,
-    ReportConfig,
     RunConfig,
     StartConfig,
 )
+from tf_simclrv2.config.validation import ReportConfig
 from tf_simclrv2.config.views import AugmentationConfig, ViewsSection
 
 __all__ = [
@@ -112,6 +114,7 @@ __all__ = [
     "FinetuneConfig",
     "LabelsConfig",
     "MemoryConfig",
+    "MonitorConfig",
     "Must",
     "NetworkConfig",
     "OptimizationConfig",
@@ -123,6 +126,7 @@ __all__ = [
     "RecipesConfig",
     "ReportConfig",
     "RunConfig",
+    "RunsReportConfig",
     "Section",
     "SelectConfig",
     "StartConfig",

@@ -1,14 +1,16 @@
 """What each command is configured by: a section for each subject, and checks across sections."""
 
 import dataclasses
-from typing import Union
+from typing import Dict, List, Union
 
 from tf_simclrv2.config.data import DataConfig, EvaluationConfig, UnlabelledConfig
 from tf_simclrv2.config.devices import ComputeConfig, DevicesConfig
 from tf_simclrv2.config.exported import ConversionConfig, EmbeddingConfig, PredictionConfig
 from tf_simclrv2.config.labelling import AuditSection, ProbeSection, SelectSection
+from tf_simclrv2.config.monitors import MonitorConfig
 from tf_simclrv2.config.network import NetworkConfig, ProjectionHeadConfig
 from tf_simclrv2.config.optimization import OptimizationConfig
+from tf_simclrv2.config.reporting import ReportSection
 from tf_simclrv2.config.settings import Config, Must, Section, refuse, setting
 from tf_simclrv2.config.steps import (
     KEY_PARTS,
@@ -17,10 +19,10 @@ from tf_simclrv2.config.steps import (
     FineTuningConfig,
     LabelsConfig,
     MemoryConfig,
-    ReportConfig,
     RunConfig,
     StartConfig,
 )
+from tf_simclrv2.config.validation import FineTuningReportConfig, ReportConfig
 from tf_simclrv2.config.views import AugmentationConfig, ViewsSection
 
 
@@ -54,6 +56,7 @@ class PretrainConfig(Config):
     optimization: OptimizationConfig = dataclasses.field(default_factory=OptimizationConfig)
     devices: DevicesConfig = dataclasses.field(default_factory=DevicesConfig)
     start: StartConfig = dataclasses.field(default_factory=StartConfig)
+    monitors: MonitorConfig = dataclasses.field(default_factory=MonitorConfig)
 
     def __post_init__(self) -> None:
         self.network.resolved(self.data.resolved_image_size)
@@ -101,7 +104,7 @@ class FinetuneConfig(Config):
     projection_head: ProjectionHeadConfig = dataclasses.field(default_factory=ProjectionHeadConfig)
     augmentation: AugmentationConfig = dataclasses.field(default_factory=_plain_augmentation)
     optimization: OptimizationConfig = dataclasses.field(default_factory=_fine_tuning_optimization)
-    report: ReportConfig = dataclasses.field(default_factory=ReportConfig)
+    report: FineTuningReportConfig = dataclasses.field(default_factory=FineTuningReportConfig)
     devices: DevicesConfig = dataclasses.field(default_factory=DevicesConfig)
 
     def __post_init__(self) -> None:
@@ -109,6 +112,7 @@ class FinetuneConfig(Config):
         self.labels.check_table(self.data.labels)
         self.network.resolved(self.data.resolved_image_size)
         self.projection_head.layer_of(self.fine_tuning.ft_proj_selector)
+        self.report.check_folds(self.run.mode, self.fine_tuning.from_scratch)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,6 +184,13 @@ class AuditConfig(Config):
 
 
 @dataclasses.dataclass(frozen=True)
+class RunsReportConfig(Config):
+    """A page on runs: settings, results, curves, a map of their images and what they get wrong."""
+
+    report: ReportSection
+
+
+@dataclasses.dataclass(frozen=True)
 class PredictConfig(Config):
     """Likeliest classes of image files and their probabilities, by an export."""
 
@@ -205,6 +216,15 @@ class RecipesConfig(Config):
     """The recipes that --recipe=NAME takes, each with what it is."""
 
 
+def _are_seeds(text: str) -> bool:
+    seeds = text.split(",")
+    numbers = {int(seed) for seed in seeds if seed.isascii() and seed.isdecimal()}
+    return len(numbers) == len(seeds)
+
+
+_SEEDS = Must("be numbers separated by commas, each once", _are_seeds)
+
+
 @dataclasses.dataclass(frozen=True)
 class DemoSection(Section):
     """Of which data, where to write, and for which subsets of labels."""
@@ -218,13 +238,26 @@ class DemoSection(Section):
         "demo_output", "Directory to write; an earlier demo's is replaced.", is_path=True
     )
     label_seeds: str = setting(
-        "0",
-        "Seeds of the labelled subsets, separated by commas.",
-        must=Must(
-            "be numbers separated by commas",
-            lambda seeds: all(seed.isdecimal() for seed in seeds.split(",")),
-        ),
+        "0", "Seeds of the labelled subsets, separated by commas.", must=_SEEDS
     )
+    seeds: str = setting(
+        "0",
+        "Seeds of pretraining, separated by commas; the labelled subsets are dealt out to the "
+        "networks in turn, of which there may be no more than subsets.",
+        must=_SEEDS,
+    )
+
+    def _check_combinations(self) -> None:
+        if self.seeds.count(",") > self.label_seeds.count(","):
+            raise refuse(
+                "seeds", self.seeds, f"must be at most as many as --label_seeds={self.label_seeds}"
+            )
+
+    @property
+    def dealt(self) -> Dict[str, List[str]]:
+        """The seeds of labelled subsets by the seed of the network that is fine-tuned on them."""
+        networks, subsets = self.seeds.split(","), self.label_seeds.split(",")
+        return {seed: subsets[number :: len(networks)] for number, seed in enumerate(networks)}
 
 
 @dataclasses.dataclass(frozen=True)

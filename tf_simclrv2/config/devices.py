@@ -40,8 +40,9 @@ class ComputeConfig(Section):
     )
     mixed_precision: str = setting(
         "float32",
-        "Number format of the network's activations; losses and normalisation stay in float32.",
-        choices=("float32", "mixed_bfloat16", "mixed_float16"),
+        "Number format of the network's activations; losses and normalisation stay in float32. "
+        "auto takes mixed_bfloat16 on CPUs, GPUs and TPUs that have it.",
+        choices=("float32", "mixed_bfloat16", "mixed_float16", "auto"),
     )
 
     def _check_combinations(self) -> None:

@@ -15,7 +15,7 @@ class FrozenSection(Section):
     """Which run, frozen, and which images."""
 
     model_dir: str = required(
-        "Directory of the run whose features to use, or one checkpoint in it.",
+        "Directory of the run whose features to use, one checkpoint in it, or an export.",
         "the directory of a run must be given",
         is_path=True,
     )

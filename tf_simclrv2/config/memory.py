@@ -135,7 +135,7 @@ def check_training(config: TrainingConfig, pipelines: int = 1, on_cpu: bool = Tr
         count /= config.optimization.gradient_accumulation_steps
         stride = 1 if config.network.resolved(size).stem == "cifar" else 2
         outputs = count * 64 * config.network.width_multiplier * (size / stride) ** 2
-        each = _FLOAT if config.devices.mixed_precision == "float32" else _FLOAT / 2
+        each = _FLOAT if config.devices.mixed_precision in ("float32", "auto") else _FLOAT / 2
         # Each is held with its normalised form.
         words = f"the first layer's outputs for {count:,.0f} images"
         check_memory(*blamed, 2 * each * outputs, words)

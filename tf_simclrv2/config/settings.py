@@ -109,8 +109,11 @@ class Facts(TypedDict, total=False):
         continued for as long or longer.
       follows_data: whether a training command that isn't given it takes what suits the number of
         images or labels, see ``following``; the field's own default is that of the paper's scale.
+      absent: what a config.json without the field means; None is the default.
       replaces: fields that say the same in another way: a flag of this one that is typed at the
         command line goes before theirs in flagfiles and recipes.
+      positional: whether arguments of the command that are no flags are its values, joined as
+        ``reporting.joined`` does.
     """
 
     required: str
@@ -122,7 +125,9 @@ class Facts(TypedDict, total=False):
     may_be_remote: bool
     may_grow: bool
     follows_data: bool
+    absent: object
     replaces: Tuple[str, ...]
+    positional: bool
 
 
 def setting(
@@ -166,7 +171,9 @@ def setting(
         "may_be_remote": facts.get("may_be_remote", False),
         "may_grow": facts.get("may_grow", False),
         "follows_data": facts.get("follows_data", False),
+        "absent": facts.get("absent"),
         "replaces": facts.get("replaces", ()),
+        "positional": facts.get("positional", False),
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -179,6 +186,7 @@ def required(
     within: Optional[str] = None,
     may_change: bool = False,
     is_path: bool = False,
+    positional: bool = False,
 ) -> Any:
     """Makes a section's field that a command can't do without.
 
@@ -187,11 +195,10 @@ def required(
       words: what to tell someone who gives no value.
       within: see :func:`setting`.
       may_change: see :func:`setting`.
-      is_path: see :class:`Facts`.
+      is_path, positional: see :class:`Facts`.
     """
-    return setting(
-        None, help, within=within, may_change=may_change, required=words, is_path=is_path
-    )
+    facts: Facts = {"required": words, "is_path": is_path, "positional": positional}
+    return setting(None, help, within=within, may_change=may_change, **facts)
 
 
 # Any, since a type checker can't look up the type of a field by the field's name.
@@ -276,6 +283,39 @@ def _can_be_computed_with(value: object) -> Optional[str]:
     return None
 
 
+def check_value(section: "Type[Section]", name: str, value: Any) -> None:
+    """Checks what a field's own line says of a value, first of all its type.
+
+    Args:
+      section: whose field it is.
+      name: the field's name.
+      value: which value.
+
+    Raises:
+      ConfigError: it is not allowed, whatever the other fields are.
+    """
+    _check(section.__dataclass_fields__[name], _types_of(section)[name], value)
+
+
+def _check(field: "dataclasses.Field[object]", types: Tuple[type, ...], value: Any) -> None:
+    name = field.name
+    required = field.metadata["required"]
+    if required is not None and value in (None, ""):
+        raise refuse(name, value, required)
+    if value is None and len(types) > 1:
+        return
+    if not _is_a(value, types[0]):
+        raise refuse(name, value, f"must be {_KINDS[types[0]][0]}")
+    unusable = _can_be_computed_with(value) or _can_be_passed_on(value)
+    if unusable is not None:
+        raise refuse(name, value, unusable)
+    for words, holds in requirements(field):
+        if not holds(value):
+            raise refuse(name, value, words)
+    if field.metadata["is_path"] and not field.metadata["may_be_remote"]:
+        check_local(name, value)
+
+
 @dataclasses.dataclass(frozen=True)
 class Section:
     """A section of a config: a frozen dataclass of settings, which are checked as it is made."""
@@ -284,26 +324,8 @@ class Section:
     def __post_init__(self) -> None:
         types = _types_of(type(self))
         for field in dataclasses.fields(self):
-            self._check_field(field, types[field.name])
+            _check(field, types[field.name], getattr(self, field.name))
         self._check_combinations()
-
-    def _check_field(self, field: "dataclasses.Field[object]", types: Tuple[type, ...]) -> None:
-        """Checks what the field's own line says of its value, first of all its type."""
-        value, required = getattr(self, field.name), field.metadata["required"]
-        if required is not None and value in (None, ""):
-            raise refuse(field.name, value, required)
-        if value is None and len(types) > 1:
-            return
-        if not _is_a(value, types[0]):
-            raise refuse(field.name, value, f"must be {_KINDS[types[0]][0]}")
-        unusable = _can_be_computed_with(value) or _can_be_passed_on(value)
-        if unusable is not None:
-            raise refuse(field.name, value, unusable)
-        for words, holds in requirements(field):
-            if not holds(value):
-                raise refuse(field.name, value, words)
-        if field.metadata["is_path"] and not field.metadata["may_be_remote"]:
-            check_local(field.name, value)
 
     def _check_combinations(self) -> None:
         """Checks what concerns several fields, each of which has been checked for itself.

@@ -216,17 +216,33 @@ def open_classifier(path: str, flag: str, writable: bool = True) -> Checkpoint:
       ConfigError: it is no such checkpoint.
     """
     checkpoint = Checkpoint.open(path, flag, writable=writable)
-    run = checkpoint.run
+    check_classifier(checkpoint.run, flag, path)
+    return checkpoint
+
+
+def has_classifier(run: RunDirectory) -> bool:
+    """Whether a run's network classifies, which that of pretraining may not."""
     contrastive = getattr(run.config, "contrastive", None)
-    if contrastive is not None and not (
-        contrastive.lineareval_while_pretraining and run.class_names
-    ):
+    return contrastive is None or bool(contrastive.lineareval_while_pretraining and run.class_names)
+
+
+def check_classifier(run: RunDirectory, flag: str, path: str) -> None:
+    """Refuses a run whose network doesn't classify.
+
+    Args:
+      run: the run.
+      flag: the flag that named it, for the error.
+      path: its value.
+
+    Raises:
+      ConfigError: it doesn't.
+    """
+    if not has_classifier(run):
         raise refuse(
             flag,
             path,
             "holds a pretraining run without a linear probe, but must hold one with a classifier",
         )
-    return checkpoint
 
 
 def load_run(path: str, use_ema_weights: bool = False) -> Network:

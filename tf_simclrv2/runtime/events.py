@@ -1,4 +1,4 @@
-"""``events/``: TensorBoard's files, from which steps that are made again are taken out."""
+"""``events/``: TensorBoard's files: what they hold, and steps taken out that are made again."""
 
 import glob
 import os
@@ -34,6 +34,25 @@ def drop_events_after(folder: str, step: int) -> None:
                 writer.write(record)
         sync(temporary)
         os.replace(temporary, path)
+
+
+def logged_images(folder: str, name: str) -> List[bytes]:
+    """The images that were logged under a name first, as PNG files.
+
+    Args:
+      folder: the directory of event files; it need not exist.
+      name: how the tag, or its last part, begins.
+    """
+    for path in sorted(glob.glob(os.path.join(glob.escape(folder), "events.out.tfevents.*"))):
+        if path.endswith(TEMPORARY):
+            continue
+        for record in _records(path)[0]:
+            for value in tf.compat.v1.Event.FromString(record).summary.value:
+                is_image = value.metadata.plugin_data.plugin_name == "images"
+                if is_image and value.tag.rpartition("/")[2].startswith(name):
+                    # Width and height come first.
+                    return list(value.tensor.string_val[2:])
+    return []
 
 
 def _records(path: str) -> Tuple[List[bytes], bool]:

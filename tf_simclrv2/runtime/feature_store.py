@@ -18,8 +18,8 @@ import zlib
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
-from tqdm import tqdm
 
+from tf_simclrv2 import progress
 from tf_simclrv2.config import refuse
 from tf_simclrv2.config.user_files import DIRECTORY, printable
 from tf_simclrv2.data.sources.preparing import only_one
@@ -30,6 +30,8 @@ from tf_simclrv2.runtime.scratch import replacing_directory
 
 logger = logging.getLogger(__name__)
 
+# The directory in a run or an export.
+FEATURES = "features"
 _VALUES, _IMAGES = "values.npy", "images.json"
 _TEMPORARY = ".new-"
 _ROWS = 512
@@ -90,7 +92,7 @@ class FeatureStore:
         Raises:
           ConfigError: they can't be written, are not finite, or don't fit the number format.
         """
-        folder = os.path.join(self.run, "features")
+        folder = os.path.join(self.run, FEATURES)
         check_place(os.path.realpath(folder), "model_dir", DIRECTORY, self.run)
         name = f"{self._named(called)}_{images.identity}"
         stored = self._load(os.path.join(folder, name), images)
@@ -182,7 +184,7 @@ class FeatureStore:
     def _write(self, path: str, rows: "_Rows") -> int:
         """Writes rows one after the other; returns their checksum."""
         checksum = 0
-        bar = tqdm(total=rows.count, desc="features", unit="image")
+        bar = progress.bar(rows.count, "features", "image")
         with open(path, "wb") as file, bar:
             file.write(self._header(rows.count))
             for block in rows.blocks():
@@ -290,7 +292,7 @@ class _Reader:
 
 def _checksum(values: np.ndarray) -> int:
     checksum = 0
-    with tqdm(total=len(values), desc="checking features", leave=False, delay=5) as bar:
+    with progress.bar(len(values), "checking features", "row") as bar:
         for start in range(0, len(values), _ROWS):
             block = np.ascontiguousarray(values[start : start + _ROWS])
             checksum = zlib.crc32(block.data, checksum)

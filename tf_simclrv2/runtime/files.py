@@ -4,11 +4,13 @@ A power cut, too, leaves the old file or the new one.
 """
 
 import contextlib
+import csv
 import errno
 import fcntl
+import io
 import os
 import tempfile
-from typing import IO, Iterator, Optional, Tuple
+from typing import IO, Iterable, Iterator, Optional, Sequence, Tuple
 
 from tf_simclrv2.config import refuse
 from tf_simclrv2.config.user_files import DIRECTORY, FILE, LINK, kind_in_words
@@ -17,7 +19,7 @@ from tf_simclrv2.config.user_files import DIRECTORY, FILE, LINK, kind_in_words
 TEMPORARY = ".tmp"
 
 # What a run writes.
-_RUN_DIRECTORIES = ("checkpoints", "events")
+_RUN_DIRECTORIES = ("best", "checkpoints", "events")
 _RUN_FILES = (
     "config.json", "environment.json", "metrics.csv", "labelled_examples.txt", "result.json",
 )  # fmt: skip
@@ -216,3 +218,15 @@ def write_whole(path: str, text: str) -> None:
     """
     with whole_file(path) as file:
         file.write(text.encode("utf-8", "surrogateescape"))
+
+
+def write_table(path: str, rows: Iterable[Sequence[object]]) -> None:
+    """Writes a CSV file as :func:`write_whole` does.
+
+    Args:
+      path: the file; an existing one is replaced.
+      rows: of the table, its header first.
+    """
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_whole(path, text.getvalue())

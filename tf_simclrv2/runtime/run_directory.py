@@ -8,7 +8,7 @@ import platform
 import shlex
 import sys
 import tempfile
-from typing import Dict, List, Mapping, Optional, Sequence
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from tf_simclrv2 import __version__
 from tf_simclrv2.config import ConfigError, TrainingConfig, check_local, refuse
@@ -45,8 +45,9 @@ class RunDirectory:
 
     It holds ``config.json`` (what the run is and the classes it knows), ``checkpoints/``,
     ``events/`` (TensorBoard), ``metrics.csv``, ``labelled_examples.txt`` where labels were chosen,
-    ``result.json`` after an evaluation, ``features/`` of the frozen network for those who asked for
-    them, ``data.json`` (what it was trained on, counted), and ``environment.json``.
+    ``result.json`` and ``evaluation/`` after an evaluation, ``features/`` of the frozen network for
+    those who asked for them, ``data.json`` (what it was trained on, counted), and
+    ``environment.json``.
 
     Args:
       path: the directory; it need not exist yet.
@@ -183,7 +184,8 @@ class RunDirectory:
             os.makedirs(self.path, exist_ok=True)
             sync(os.path.dirname(os.path.abspath(self.path)))
             self._remove_unfinished()
-            self.settings.write(self.file("config.json"))
+            written = self.settings.spelled_as(self.before) if self.before else self.settings
+            written.write(self.file("config.json"))
             write_whole(self.file("environment.json"), _json(environment))
             self.claimed = lock.state_of(self.path)
         except OSError as error:
@@ -270,6 +272,13 @@ class RunDirectory:
           result: the evaluation.
           is_own: whether it is on the run's own data; others are kept next to that.
         """
+        self._change_result(lambda before: results.added(before, result, is_own))
+
+    def write_of_run(self, name: str, value: Result) -> None:
+        """Adds to ``result.json`` what is about the run, see ``results.OF_RUN``."""
+        self._change_result(lambda before: results.added_of_run(before, name, value))
+
+    def _change_result(self, change: Callable[[Result], Dict[str, Any]]) -> None:
         if not self.writable:
             return
         path = self.file("result.json")
@@ -279,8 +288,7 @@ class RunDirectory:
             except ConfigError:
                 results.set_aside(path)
                 before = {}
-            content = results.added(before, result, is_own)
-            write_whole(path, _json(content))
+            write_whole(path, _json(change(before)))
 
     def result(self, step: Optional[int] = None) -> Optional[Result]:
         """The run's evaluation on its own data, or None if there was none.
@@ -292,6 +300,14 @@ class RunDirectory:
           ConfigError: ``result.json`` can't be read.
         """
         return results.own(results.read(self.file("result.json")), step)
+
+    def of_run(self, name: str) -> Optional[Result]:
+        """What :meth:`write_of_run` has written, or None.
+
+        Raises:
+          ConfigError: ``result.json`` can't be read.
+        """
+        return results.read(self.file("result.json")).get(name)
 
     def other_results(self) -> List[Result]:
         """The evaluations on other data, other splits or earlier weights.

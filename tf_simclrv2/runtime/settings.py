@@ -5,7 +5,15 @@ import json
 import math
 from typing import Any, Dict, List, Mapping, Optional, Type, TypeVar, Union
 
-from tf_simclrv2.config import Config, ConfigError, TrainingConfig, place, refuse, sections_of
+from tf_simclrv2.config import (
+    Config,
+    ConfigError,
+    Section,
+    TrainingConfig,
+    place,
+    refuse,
+    sections_of,
+)
 from tf_simclrv2.config.words import shown
 from tf_simclrv2.learners.steps import STEPS
 from tf_simclrv2.runtime.files import write_whole
@@ -36,7 +44,18 @@ def config_from_dict(config_class: Type[C], content: Mapping[str, Dict[str, Any]
         unknown |= {f"{name}.{field}" for field in content.get(name, {}).keys() - known}
     if unknown:
         raise ConfigError(f"there is no setting {' or '.join(sorted(unknown))}")
-    return config_class(**{name: kind(**content.get(name, {})) for name, kind in sections.items()})
+    return config_class(
+        **{
+            name: kind(**{**_absent(kind), **content.get(name, {})})
+            for name, kind in sections.items()
+        }
+    )
+
+
+def _absent(section: Type[Section]) -> Dict[str, Any]:
+    """What fields mean that a config.json of an earlier version doesn't have."""
+    absent = {field.name: field.metadata["absent"] for field in dataclasses.fields(section)}
+    return {name: value for name, value in absent.items() if value is not None}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +114,21 @@ class RunSettings:
             class_names_known=new.class_names_known and self.class_names_known,
             converted=new.converted or self.converted,
         )
+
+    def spelled_as(self, before: TrainingConfig) -> "RunSettings":
+        """Returns the settings with paths spelled as before, where they are the same places.
+
+        Args:
+          before: the config with which the run began; relative paths are looked up from there.
+        """
+        sections = {}
+        for section in dataclasses.fields(before):
+            old, new = (getattr(each, section.name) for each in (before, self.config))
+            paths = [field.name for field in dataclasses.fields(old) if field.metadata["is_path"]]
+            same = [each for each in paths if _same_path(getattr(old, each), getattr(new, each))]
+            kept = {name: getattr(old, name) for name in same}
+            sections[section.name] = dataclasses.replace(new, **kept)
+        return dataclasses.replace(self, config=dataclasses.replace(self.config, **sections))
 
     def write(self, path: str) -> None:
         """Writes the settings to ``path``."""

@@ -16,14 +16,15 @@ class DrawViews(keras.callbacks.Callback):
 
     Args:
       run: where to write.
-      batches: makes the run's batches from its first step on.
-      augmentation: how the device distorts views that the pipeline left to it.
+      batches: makes batches of so many of the run's images, in their order, for a device to
+        distort. On the host these would need a program of their own for XLA to compile.
+      augmentation: how views are distorted.
     """
 
     def __init__(
         self,
         run: RunDirectory,
-        batches: Callable[[], tf.data.Dataset],
+        batches: Callable[[int], tf.data.Dataset],
         augmentation: AugmentationConfig,
     ):
         super().__init__()
@@ -35,7 +36,7 @@ class DrawViews(keras.callbacks.Callback):
         # A run that goes on has drawn them already.
         if not self._run.writable or int(self.model.optimizer.iterations.numpy()):
             return
-        batch = ready_for_network(next(iter(self._batches())), self._augmentation)
+        batch = ready_for_network(next(iter(self._batches(_PAIRS_SHOWN))), self._augmentation)
         pairs = tf.concat([batch["view_1"], batch["view_2"]], axis=2)
         with tf.summary.create_file_writer(self._run.file("events")).as_default():
             tf.summary.image("views", pairs, step=0, max_outputs=_PAIRS_SHOWN)
