@@ -14,7 +14,7 @@ other images are taken for copies.
 import argparse
 import io
 import warnings
-from typing import Callable, Dict, List, NamedTuple, Tuple
+from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 from PIL import Image
@@ -181,36 +181,37 @@ def copies(frozen, model_dir: str) -> None:
     from tf_simclrv2.labelling.duplicates import near_duplicates
     from tf_simclrv2.labelling.same_picture import is_same, reduced
     from tf_simclrv2.runtime.checkpoint import load_run
-    from tf_simclrv2.training.auditing import CANDIDATES
+    from tf_simclrv2.training.auditing import CANDIDATES, CANDIDATES_OF_IMAGE
     from tf_simclrv2.training.pictures import pictures
 
     split, network = frozen.data.train_split, load_run(model_dir)
     stored = frozen.features(split)
     images = [image for _, image in pictures(frozen.source, split, stored.ids)]
+    of_all = list(map(reduced, images))
     size, layer = frozen.data.resolved_image_size, network.hidden(frozen.layer)
     chosen = np.random.RandomState(0).choice(len(images), _NUM_COPIED, replace=False)
 
-    def pairs(values: np.ndarray, others: List[np.ndarray], least: float) -> List[Tuple[int, int]]:
-        found = near_duplicates(values, stored.values if others is not images else None, least)
-        return list(zip(found.first, found.second))
+    def others(values: Optional[np.ndarray]) -> List[np.ndarray]:
+        """What the features of copies, or of the images themselves, are compared with."""
+        return [stored.values, None] if values is None else [values, stored.values]
+
+    def alone(values: Optional[np.ndarray] = None) -> int:
+        return len(near_duplicates(*others(values), 0.999).first)
+
+    def with_pixels(pixels: List[np.ndarray], values: Optional[np.ndarray] = None) -> int:
+        found = near_duplicates(*others(values), CANDIDATES, CANDIDATES_OF_IMAGE)
+        copy, image = (found.second, found.first) if values is None else found[:2]
+        small = list(map(reduced, pixels))
+        return len({one for one, two in zip(copy, image) if is_same(small[one], of_all[two])})
 
     print("| copy | features alone, from 0.999 | features from 0.99 and pixels |\n|---|--:|--:|")
     for name, change in COPIES.items():
         changed = [np.asarray(change(Image.fromarray(images[row]))) for row in chosen]
         inputs = tf.stack([evaluation_view(each, size) for each in changed])
         values = network.endpoints(inputs, training=False)[layer].numpy()
-        alone = len(pairs(values, changed, 0.999))
-        both = sum(
-            is_same(reduced(changed[one]), reduced(images[other]))
-            for one, other in pairs(values, changed, CANDIDATES)
-        )
-        print(f"| {name} | {100 * alone / len(chosen):.0f}% | {100 * both / len(chosen):.0f}% |")
-    alone = len(pairs(stored.values, images, 0.999))
-    both = sum(
-        is_same(reduced(images[one]), reduced(images[other]))
-        for one, other in pairs(stored.values, images, CANDIDATES)
-    )
-    print(f"| pairs of the {len(images):,} images themselves | {alone} | {both} |")
+        found = [100 * each / len(chosen) for each in (alone(values), with_pixels(changed, values))]
+        print(f"| {name} | {found[0]:.0f}% | {found[1]:.0f}% |")
+    print(f"| pairs of the {len(images):,} images themselves | {alone()} | {with_pixels(images)} |")
 
 
 def main() -> None:

@@ -9,7 +9,8 @@ stopped. Run it from the project's root:
 A seed is one of everything random: weights, order, views, and the choices of labels. For each it
 pretrains five networks and one with the memory, by flags/DATASET/pretrain.txt but for ``--steps``
 and, of tiles, at half their size, fine-tunes them on 1%, 10% and all of the labels, by
-flags/DATASET/finetune_1pct.txt, and distills that of 1%. Differences are taken seed by seed.
+flags/DATASET/finetune_1pct.txt but for the steps with more labels, and distills that of 1%.
+Differences are taken seed by seed.
 """
 
 import argparse
@@ -26,11 +27,11 @@ NETWORKS = {
     "double width": ["--width_multiplier=0.5"],
     "deeper": ["--resnet_depth=34"],
 }
-# By name: flags, and steps of fine-tuning.
+# By name: flags of fine-tuning.
 LABELS = {
-    "1%": (["--label_fraction=0.01"], 60),
-    "10%": (["--label_fraction=0.1"], 150),
-    "100%": (["--label_fraction=1"], 400),
+    "1%": ["--label_fraction=0.01"],
+    "10%": ["--label_fraction=0.1", "--train_steps=150", "--checkpoint_steps=150"],
+    "100%": ["--label_fraction=1", "--train_steps=400", "--checkpoint_steps=400"],
 }
 _FEW, _ALL = "1%", "100%"
 # Fine-tunes from the head's input instead of its first layer.
@@ -154,7 +155,8 @@ class Experiment(NamedTuple):
         run_once(
             ["pretrain", *self._recipe("pretrain"), *flags, f"--train_batch_size={_BATCH}",
              f"--train_steps={self.steps}", f"--warmup_epochs={warmup}",
-             f"--checkpoint_steps={self.steps}", f"--seed={seed}"],
+             f"--checkpoint_steps={self.steps}", f"--monitor_every_steps={self.steps}",
+             f"--seed={seed}"],
             directory,
         )  # fmt: skip
         return directory
@@ -163,12 +165,10 @@ class Experiment(NamedTuple):
         self, pretrained: str, labels: str, variant: str = "", flags: Sequence[str] = ()
     ) -> float:
         """Fine-tunes on so many labels; returns the accuracy."""
-        chosen, steps = LABELS[labels]
         seed, directory = pretrained.rpartition("_")[2], f"{pretrained}_{labels}{variant}"
         run_once(
-            ["finetune", *self._recipe("finetune_1pct"), *chosen, *flags, f"--train_steps={steps}",
-             f"--checkpoint_steps={steps}", f"--seed={seed}", f"--label_seed={seed}",
-             f"--checkpoint={pretrained}"],
+            ["finetune", *self._recipe("finetune_1pct"), *LABELS[labels], *flags, f"--seed={seed}",
+             f"--label_seed={seed}", f"--checkpoint={pretrained}"],
             directory,
         )  # fmt: skip
         return top_1(directory)

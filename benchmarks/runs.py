@@ -1,15 +1,27 @@
 """What experiments share: commands run once in this process, and the accuracies that they wrote."""
 
 import statistics
-from typing import List, Sequence, Tuple
+from typing import TYPE_CHECKING, Callable, List, Sequence, Tuple
+
+if TYPE_CHECKING:
+    from tf_simclrv2.runtime.run_directory import RunDirectory
 
 
-def run_once(arguments: List[str], directory: str) -> None:
+def _is_evaluated(run: "RunDirectory") -> bool:
+    return run.result() is not None
+
+
+def run_once(
+    arguments: List[str],
+    directory: str,
+    has_ended: Callable[["RunDirectory"], bool] = _is_evaluated,
+) -> None:
     """Runs a command that trains, unless it has ended before; one that was interrupted continues.
 
     Args:
       arguments: the command and its flags, without ``--model_dir``.
       directory: of the run.
+      has_ended: whether a run has; by default, whether it was evaluated.
 
     Raises:
       SystemExit: the command failed.
@@ -18,7 +30,7 @@ def run_once(arguments: List[str], directory: str) -> None:
     from tf_simclrv2.programs.main import main
     from tf_simclrv2.runtime.run_directory import RunDirectory
 
-    if RunDirectory(directory).result() is None:
+    if not has_ended(RunDirectory(directory)):
         keras.backend.clear_session()
         code = main([*arguments, f"--model_dir={directory}"])
         if code:

@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.runs import in_words, run_once
 
 # Where labels are drawn, and what is classified.
-_TO_CHOOSE, _ON_TEST = ("train[:70%]", "train[70%:]"), ("train", "test")
+TO_CHOOSE, _ON_TEST = ("train[:70%]", "train[70%:]"), ("train", "test")
 _DRAWS = 30
 # Of each data set: labels that are drawn.
 NUM_LABELS = {"digits": 14, "tiles": 30}
@@ -49,8 +49,10 @@ VARIANTS = {
     ],
     "turns_solarized": [*_TURNS, "--color_jitter_strength=1", "--solarize_probability=0.2"],
     "small_crops": ["--crop_area_min=0.08"],
+    "mild_colours": ["--color_jitter_strength=0.2"],
+    "colours": ["--color_jitter_strength=0.4"],
     "strong_colours": ["--color_jitter_strength=1", "--grayscale_probability=0.2"],
-    "mild_colours": ["--color_jitter_strength=0.2", "--grayscale_probability=0"],
+    "upright": ["--use_vertical_flip=false", "--rotate_90=false"],
 }  # fmt: skip
 
 
@@ -133,7 +135,7 @@ def main() -> None:
     parser.add_argument("--layer", default="proj_head_input", help="proj_head_input, proj_layer_1")
     parser.add_argument("--on_test", action="store_true", help="measure what was chosen")
     options = parser.parse_args()
-    splits = _ON_TEST if options.on_test else _TO_CHOOSE
+    splits = _ON_TEST if options.on_test else TO_CHOOSE
     seeds, lines = options.seeds.split(","), []
     for variant in options.variants.split(","):
         rows = []

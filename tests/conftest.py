@@ -14,6 +14,9 @@ import pytest
 # Before TensorFlow Datasets is imported, which reads it once: tests prepare data of their own.
 _DATA = tempfile.TemporaryDirectory(prefix="tf_simclrv2_tests_")
 os.environ["TFDS_DATA_DIR"] = _DATA.name
+# What commands keep of a user's images; TensorFlow Datasets takes what lies in its own for data.
+_CACHE = tempfile.TemporaryDirectory(prefix="tf_simclrv2_cache_")
+os.environ["XDG_CACHE_HOME"] = _CACHE.name
 # Read by TensorFlow as it is imported; the command line does this in a process of its own.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -52,6 +55,16 @@ def pytest_terminal_summary(terminalreporter) -> None:
         for name, value in report.user_properties:
             if name == "measured":
                 terminalreporter.write_line(value)
+
+
+def interrupting(at: int) -> Callable[..., None]:
+    """A callback's ``on_train_batch_end`` that is interrupted at a batch, as by Ctrl C."""
+
+    def interrupt(self, batch, logs=None):
+        if batch == at:
+            raise KeyboardInterrupt
+
+    return interrupt
 
 
 @pytest.fixture(autouse=True)

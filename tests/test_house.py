@@ -10,10 +10,11 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 FLOORS = [
-    {"config", "environment", "keras2", "optimizer_rows", "quiet", "__init__"},
+    {"config", "environment", "keras2", "optimizer_rows", "progress", "quiet", "__init__"},
     {"networks", "objectives", "optimization", "data"},
     {"learners", "evaluation", "labelling", "runtime", "interop"},
     {"training"},
+    {"reporting"},
     {"programs", "export", "__main__"},
 ]
 MOST_LINES, MOST_PARAMETERS = 350, 6

@@ -20,6 +20,7 @@ def test_there_are_four_examples():
     assert len(EXAMPLES) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("heading", EXAMPLES)
 def test_an_example_runs(heading, method, tmp_path, monkeypatch, capsys):
     shutil.copytree(method["pretrained"], tmp_path / "runs" / "pretrained")

@@ -133,7 +133,7 @@ def test_there_are_command_lines_of_every_kind():
 
 @functools.cache
 def known_flags() -> Set[str]:
-    flags = {"help", "version", "flagfile", "recipe", *OF_OTHERS}
+    flags = {"help", "version", "flagfile", "recipe", "quiet", *OF_OTHERS}
     for command in {*COMMANDS, "export", "demo"} - WITHOUT_FLAGS:
         flags |= set(command_line.define_flags(config_of(command)))
     for path in (ROOT / "benchmarks").glob("*.py"):

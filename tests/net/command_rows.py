@@ -1,6 +1,5 @@
 """The rows of the commands that train nothing."""
 
-import csv
 import glob
 import json
 import os
@@ -10,9 +9,11 @@ import numpy as np
 from PIL import Image
 
 from tests.net.audit_rows import AUDIT
+from tests.net.exported_rows import EMBED, PREDICT
 from tests.net.held import Ran
 from tests.net.looks import is_at, refused, tpu
 from tests.net.probe_rows import PROBE
+from tests.net.report_rows import REPORT
 from tests.net.select_rows import SELECT
 from tests.net.table import Row, Rows, anything, becomes, changes, filled, stays
 
@@ -37,6 +38,11 @@ def _result(*names: str) -> Callable[[Ran], List[Any]]:
     return result
 
 
+def _evaluators(ran: Ran) -> List[str]:
+    """What was evaluated."""
+    return [name for name in ("classifier", "knn", "ridge") if name in ran.seen]
+
+
 def _baselines(ran: Ran) -> List[str]:
     """Which baselines stand beside the evaluation."""
     return sorted(ran.seen.get("baselines", {}).get("top_1_accuracy", {}))
@@ -54,6 +60,8 @@ EVALUATE = [
     Row("labels", "{table}", _result("split", "num_examples"),
         becomes(["validation", 10], ["all", 40])),
     Row("eval_split", "train", _result("split"), becomes(["validation"], ["train"]), group="a"),
+    Row("evaluators", "knn,ridge", _evaluators, becomes(["classifier"], ["knn", "ridge"]),
+        along="--model_dir={fine_tuned}"),
     Row("eval_batch_size", 4, _result("num_examples"), becomes([10], [8]), group="a"),
     Row("eval_steps", 2, _result("num_examples"), becomes([10], [8]), group="a"),
     Row("baselines", "true", _baselines, becomes([], ["raw_pixels", "untrained_network"]),
@@ -114,14 +122,18 @@ VIEWS = [
     Row("class_level", 2, refused, becomes(None, "data_dir")),
     Row("labels", "{table}", _picture),
     Row("classes", "{classes}", refused, becomes(None, "classes")),
-    Row("holdout_seed", 1, _picture),
+    Row("holdout_seed", 2, _picture),
     Row("max_bad_images", 0.5, refused, becomes("max_bad_images", None), _DAMAGED),
     Row("strict_images", "true", refused, becomes(None, "strict_images"),
         f"{_DAMAGED} --max_bad_images=0.5"),
+    Row("check_images", "no", refused, becomes("max_bad_images", None),
+        f"{_DAMAGED} --max_bad_images=0.2"),
+    Row("order", "buffer", _picture),
     Row("max_image_pixels", 10, refused, becomes(None, "max_bad_images")),
     Row("cache_dataset", "true", _cached, becomes(False, True), group="a"),
     Row("cache_path", "{new}_cache_views_", _is_cached_at("{new}_cache_views_"),
         becomes(False, True)),
+    Row("cache_max_side", 64, refused, becomes(None, "cache_max_side")),
     # Evaluation has no part in the pictures, but the flags are accepted with all others on data.
     Row("eval_split", "validation", _picture, stays, group="no use"),
     Row("eval_batch_size", 3, _picture, stays, group="no use"),
@@ -146,53 +158,6 @@ VIEWS = [
     Row("grayscale_probability", 1.0, _picture),
     Row("blur_probability", 1.0, _picture, along="--image_size=24 --use_blur=true"),
     Row("solarize_probability", 1.0, _picture),
-]  # fmt: skip
-
-
-# predict and embed
-
-
-def _table(ran: Ran) -> List[List[str]]:
-    with open(ran.values["output"], encoding="utf-8") as file:
-        return list(csv.reader(file))
-
-
-def _rows(ran: Ran) -> int:
-    return len(_table(ran)) - 1
-
-
-def _columns(ran: Ran) -> int:
-    return len(_table(ran)[0])
-
-
-def _array(ran: Ran) -> np.ndarray:
-    return np.load(ran.values["output"])
-
-
-def _count(ran: Ran) -> int:
-    return len(_array(ran))
-
-
-def _at_a_time(ran: Ran) -> List[int]:
-    return ran.seen
-
-
-PREDICT = [
-    Row("saved_model", "{other_export}", _table),
-    Row("images", "{more}", _rows, becomes(3, 30), group="a"),
-    Row("max_image_pixels", 10, refused, becomes(None, "images")),
-    Row("batch_size", 16, _at_a_time, becomes([3], [16, 14]), group="a"),
-    Row("output", "{new}_out.csv", is_at("{new}_out.csv"), becomes(anything, True), group="a"),
-    Row("top_k", 2, _columns, becomes(11, 5), group="a"),
-]
-EMBED = [
-    Row("saved_model", "{other_export}", _array),
-    Row("images", "{more}", _count, becomes(3, 30), group="a"),
-    Row("max_image_pixels", 10, refused, becomes(None, "images")),
-    Row("batch_size", 16, _at_a_time, becomes([3], [16, 14]), group="a"),
-    Row("output", "{new}_out.npy", is_at("{new}_out.npy"), becomes(anything, True), group="a"),
-    Row("projector", "true", is_at("{new}_out_projector/tensor.tsv"), becomes(anything, True),
-        group="a"),
 ]  # fmt: skip
 
 
@@ -265,8 +230,8 @@ EXPORT = [
     Row("formats", "hub", _entries, becomes(
         ["1", "README.md"],
         ["README.md", "classification_module.tar.gz", "hub", "module.tar.gz"])),
-    Row("fold_batch_norm", "true", _number_of_variables,
-        becomes(lambda count: count > 20, lambda count: count < 20), group="a"),
+    Row("fold_batch_norm", "false", _number_of_variables,
+        becomes(lambda count: count < 20, lambda count: count > 20), group="a"),
     Row("licence", "MIT", _licence, becomes([], ["| Licence | MIT |"]),
         group="a"),
     Row("overwrite", "true", refused, becomes("export_dir", None),
@@ -283,6 +248,11 @@ def _arguments(ran: Ran) -> List[str]:
 
 def _seeds(ran: Ran) -> List[str]:
     return sorted({a for a in _arguments(ran) if a.startswith("--label_seed=")})
+
+
+def _pretrainings(ran: Ran) -> List[str]:
+    pretrainings = [command for command in ran.seen if "pretrain" in command]
+    return sorted({a for command in pretrainings for a in command if a.startswith("--seed=")})
 
 
 def _folders(ran: Ran) -> List[str]:
@@ -303,6 +273,8 @@ DEMO = [
     Row("dataset", "tiles", _recipes, becomes(["digits"], ["tiles"])),
     Row("label_seeds", "2,7", _seeds, becomes(["--label_seed=0"],
         ["--label_seed=2", "--label_seed=7"]), group="a"),
+    Row("seeds", "3,4", _pretrainings, becomes(["--seed=0"], ["--seed=3", "--seed=4"]),
+        along="--label_seeds=2,7"),
 ]  # fmt: skip
 
 ROWS: Rows = {
@@ -313,6 +285,7 @@ ROWS: Rows = {
     "embed": EMBED,
     "select": SELECT,
     "audit": AUDIT,
+    "report": REPORT,
     "convert": CONVERT,
     "export": EXPORT,
     "demo": DEMO,

@@ -19,6 +19,7 @@ import numpy as np
 
 from tests.net.watched import Watched
 from tf_simclrv2.config import ConfigError, DataConfig, sections_of
+from tf_simclrv2.data.by_index import Indexed
 from tf_simclrv2.data.images import decode
 from tf_simclrv2.data.sources import open_source
 from tf_simclrv2.keras2 import keras, start_xla, tf
@@ -28,7 +29,7 @@ from tf_simclrv2.programs import command_line, demo
 from tf_simclrv2.programs.main import COMMANDS
 from tf_simclrv2.runtime.health import NotFiniteError
 from tf_simclrv2.runtime.run_directory import RunDirectory
-from tf_simclrv2.training import frozen
+from tf_simclrv2.training import frozen_weights
 from tf_simclrv2.training.frozen import Frozen
 
 TRAINING = ("pretrain", "finetune", "distill")
@@ -64,7 +65,7 @@ class Ran:
       message: the error.
       tpu: what TensorFlow was asked to look for as a TPU; there never is one.
       compiles: what each function that TensorFlow made was to be compiled by XLA.
-      cached: how many data sets were to be kept in memory.
+      cached: how many data sets, or images by their numbers, were to be kept in memory.
       seen: what else somebody saw of it.
       code: the exit code that the command returned; None if it returned none.
     """
@@ -94,7 +95,7 @@ class Ran:
         start_xla()  # Which compiles, and does so once.
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver
         signature, function = inspect.signature(resolver.__init__), tf.function
-        cache = tf.data.Dataset.cache
+        cache, kept_in_memory = tf.data.Dataset.cache, Indexed.kept_in_memory
 
         def no_tpu(*arguments, **named):
             self.tpu = dict(signature.bind(None, *arguments, **named).arguments)
@@ -109,11 +110,16 @@ class Ran:
             self.cached += 1
             return cache(dataset, *arguments, **named)
 
+        def keep_and_count(indexed, *arguments):
+            self.cached += 1
+            return kept_in_memory(indexed, *arguments)
+
         return [
             mock.patch.dict(resnet.BLOCKS, _BLOCKS),
             mock.patch.object(tf.distribute.cluster_resolver, "TPUClusterResolver", no_tpu),
             mock.patch.object(tf, "function", not_compiled),
             mock.patch.object(tf.data.Dataset, "cache", cache_and_count),
+            mock.patch.object(Indexed, "kept_in_memory", keep_and_count),
         ]
 
 
@@ -252,7 +258,7 @@ def saving_is_stubbed() -> Iterator[None]:
 def frozen_network() -> Iterator[Dict[str, Any]]:
     """Notes a frozen network's features by split, its batches' sizes, and the labelled images."""
     seen: Dict[str, Any] = {"features": {}, "batches": [], "labelled": {}}
-    features, labelled, batches = Frozen.features, Frozen.labelled, frozen.feature_batches
+    features, labelled, batches = Frozen.features, Frozen.labelled, frozen_weights.feature_batches
 
     def note_features(network, split):
         seen["features"][split] = features(network, split)
@@ -270,7 +276,7 @@ def frozen_network() -> Iterator[Dict[str, Any]]:
     with (
         mock.patch.object(Frozen, "features", note_features),
         mock.patch.object(Frozen, "labelled", note_labelled),
-        mock.patch.object(frozen, "feature_batches", note_batches),
+        mock.patch.object(frozen_weights, "feature_batches", note_batches),
     ):
         yield seen
 

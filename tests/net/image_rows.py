@@ -57,12 +57,15 @@ _DATA = [
     Row("max_bad_images", 0.5, looks.refused, becomes("max_bad_images", None), _DAMAGED),
     Row("strict_images", "true", looks.refused, becomes(None, "strict_images"),
         f"{_DAMAGED} --max_bad_images=0.5"),
+    Row("order", "buffer", images.order, changes, _FLIPPED),
     Row("max_image_pixels", 10, looks.refused, becomes(None, "max_bad_images"), IMAGES),
     Row("cache_dataset", "true", images.kept, becomes(0.0, 1.0), IMAGES, group="a"),
     Row("cache_path", "{new}_cache_{command}_", images.kept, becomes(0.0, 1.0), IMAGES,
         group="cache_path"),
     Row("cache_path", "{new}_cache_{command}_", images.kept_in_a_file, becomes(False, True),
         IMAGES, group="cache_path"),
+    # Which images are reduced: tests/data/test_reducing.py, as these are too small.
+    Row("cache_max_side", 64, looks.refused, becomes(None, "cache_max_side"), IMAGES),
     Row("seed", 4, looks.weights, changes, _FLIPPED, group="seeds"),
     Row("seed", 4, images.order, changes, _FLIPPED, group="seeds"),
     Row("seed", 4, images.flipped, changes, _FLIPPED, group="seeds"),
@@ -160,8 +163,21 @@ _CLASSES_OF_TEACHER = [
 _SHARED = [*_DATA, *_AUGMENTATION]
 _ONE_BY_ONE = [*_distortions(IMAGES), *_distortions(_ON_DEVICE)]
 _AT_ONCE = [*_same_distortions(IMAGES), *_same_distortions(_ON_DEVICE)]
+
+
+def _check_images(besides: str = "") -> Row:
+    """Nobody looks at what is damaged before training meets it."""
+    along = f"{_DAMAGED} --holdout_fraction=0 {besides}"
+    return Row("check_images", "no", looks.refused, becomes("max_bad_images", None), along)
+
+
 ROWS: Rows = {
-    "pretrain": [*_SHARED, *_CLASSES, *_AT_ONCE, *_UNLABELLED],
-    "finetune": [*_SHARED, *_CLASSES, *_ONE_BY_ONE, *_LABELS_ROWS],
-    "distill": [*_SHARED, *_CLASSES_OF_TEACHER, *_AT_ONCE, *_UNLABELLED, *_LABELS_ROWS],
-}
+    # Monitors look at the images that they are measured on.
+    "pretrain": [
+        *_SHARED, *_CLASSES, *_AT_ONCE, *_UNLABELLED, _check_images("--monitor_images=0"),
+    ],
+    "finetune": [*_SHARED, *_CLASSES, *_ONE_BY_ONE, *_LABELS_ROWS, _check_images()],
+    "distill": [
+        *_SHARED, *_CLASSES_OF_TEACHER, *_AT_ONCE, *_UNLABELLED, *_LABELS_ROWS, _check_images(),
+    ],
+}  # fmt: skip

@@ -9,6 +9,7 @@ import numpy as np
 
 from tests.net.held import Held
 from tests.net.table import filled
+from tests.net.watched import saved_in
 from tf_simclrv2.keras2 import keras, tf
 from tf_simclrv2.networks.layers import BatchNorm, Conv, SelectiveKernelConv, SqueezeExcite
 
@@ -59,6 +60,18 @@ def baselines(held: Held) -> List[str]:
         return sorted(json.load(file).get("baselines", {}).get("top_1_accuracy", {}))
 
 
+def folds(held: Held) -> Optional[int]:
+    """In how many folds the labels were cross-validated; None if they were not."""
+    with open(os.path.join(held.path, "result.json"), encoding="utf-8") as file:
+        return json.load(file).get("cross_validation", {}).get("folds")
+
+
+def cross_validated(held: Held) -> List[str]:
+    """What was cross-validated, in the result."""
+    with open(os.path.join(held.path, "result.json"), encoding="utf-8") as file:
+        return sorted({"cross_validation", "cross_fine_tuning"} & json.load(file).keys())
+
+
 def fits_if_it_diverges(held: Held) -> int:
     """How often it is trained if its loss is never finite."""
     return held.fits_if_it_diverges()
@@ -72,6 +85,23 @@ def logged_steps(held: Held) -> List[float]:
 def saved_steps(held: Held) -> List[int]:
     """The steps of the checkpoints that are left in the end."""
     return held.played.saved
+
+
+def monitored_steps(held: Held) -> List[int]:
+    """The steps of the rows of ``metrics.csv`` with monitors."""
+    return [row["step"] for row in held.played.rows if "monitor_rank_h" in row]
+
+
+def monitored_images(held: Held) -> int:
+    """On how many images monitors are measured."""
+    (monitor,) = [each for each in held.fitted["callbacks"] if hasattr(each, "readings")]
+    return sum(len(batch["image"]) for batch in monitor._batches)
+
+
+def best_steps(held: Held) -> List[int]:
+    """The steps of the checkpoints in ``best/``."""
+    assert held.played.saved
+    return saved_in(os.path.join(held.path, "best"))
 
 
 def steps(held: Held) -> int:

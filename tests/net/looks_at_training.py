@@ -81,7 +81,7 @@ _TEACHINGS = list(itertools.product((1.0, 2.0), (1.0, 0.5)))
 
 
 def _fitting(own: float, losses: Iterator[Tuple[Setting, Any]]) -> List[Setting]:
-    return [each for each, loss in losses if np.isclose(own, float(loss), rtol=1e-5)]
+    return [each for each, loss in losses if np.isclose(own, float(loss), rtol=1e-6)]
 
 
 def contrast(held: Held) -> List[Setting]:

@@ -128,6 +128,14 @@ _START = [
         becomes(["network"], ["memory/network"]), "--checkpoint={with_memory}"),
 ]  # fmt: skip
 
+# Ten images are held out.
+_MONITORS = [
+    Row("monitor_every_steps", 4, looks.monitored_steps,
+        becomes([15], [4, 8, 12, 16, 20, 22]), group=A),
+    Row("monitor_images", 6, looks.monitored_images, becomes(10, 6), group=A),
+    Row("keep_best", "loss", looks.best_steps, becomes([], [4]), group=A),
+]  # fmt: skip
+
 _FINE_TUNING = [
     Row("checkpoint", "{pretrained}", looks.starts_from("{pretrained}"), becomes([], ["network"]),
         besides="--from_scratch=false"),
@@ -144,6 +152,10 @@ _FINE_TUNING = [
         becomes([True] * 5, [False, False, False, True, True]), group=B),
     Row("zero_init_logits_layer", "true", looks.classifier_is_zero, becomes(False, True), group=B),
     Row("head_start", "ridge", looks.classifier_is_fitted, becomes(False, True), _PRETRAINED),
+    Row("folds", 3, looks.folds, becomes(5, 3), f"{_PRETRAINED} --mode=train_then_eval"),
+    Row("folds_of", "finetune", looks.cross_validated,
+        becomes(["cross_validation"], ["cross_fine_tuning"]),
+        f"{_PRETRAINED} --mode=train_then_eval"),
 ]  # fmt: skip
 
 _DISTILLATION = [
@@ -174,6 +186,7 @@ ROWS: Rows = {
         *_PROJECTION_HEAD,
         *_CONTRASTIVE,
         *_MEMORY_ROWS,
+        *_MONITORS,
     ],
     "finetune": [*_SHARED, *_OPTIMIZERS, *_ACCUMULATION, *_FINE_TUNING, *_REPORT],
     "distill": [*_SHARED, *_ACCUMULATION, *_DISTILLATION, *_REPORT],

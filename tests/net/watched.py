@@ -177,9 +177,14 @@ class Watched:
                 callbacks.on_train_batch_end(batch, logs)
             callbacks.on_train_end()
         with open(os.path.join(self.path, "metrics.csv"), encoding="utf-8") as file:
-            rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
-        found = glob.glob(os.path.join(self.path, "checkpoints", "*.index"))
-        return Played(rows, sorted(int(re.search(r"-(\d+)\.", path)[1]) for path in found))
+            rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+        return Played(rows, saved_in(os.path.join(self.path, "checkpoints")))
+
+
+def saved_in(folder: str) -> List[int]:
+    """The steps of the checkpoints in a folder, ascending."""
+    found = glob.glob(os.path.join(folder, "*.index"))
+    return sorted(int(re.search(r"-(\d+)\.", path)[1]) for path in found)
 
 
 def _tensors(batch: Batch) -> Dict[str, tf.Tensor]:

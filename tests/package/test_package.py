@@ -28,6 +28,7 @@ DISTRIBUTIONS = {
     "tensorflow_addons": "tensorflow-addons",
     "tensorflow_datasets": "tensorflow-datasets",
     "tf_keras": "tf-keras",
+    "vl_convert": "vl-convert-python",
 }
 PYTHONS = ("3.9", "3.10", "3.11", "3.12", "3.13")
 WITH_TF_KERAS = ("3.12", "3.13")

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 
+import matplotlib.axes
 import numpy as np
 import pytest
 
@@ -15,7 +16,8 @@ from tf_simclrv2.data.sources.chosen import Chosen
 from tf_simclrv2.data.views import evaluation_view
 from tf_simclrv2.evaluation import baselines
 from tf_simclrv2.evaluation.features import Features
-from tf_simclrv2.programs import report
+from tf_simclrv2.evaluation.measures import interval, with_interval
+from tf_simclrv2.programs import demo_report
 from tf_simclrv2.programs.main import main
 from tf_simclrv2.training.baselines import sentences
 
@@ -80,6 +82,7 @@ def test_baselines_beside_a_fine_tuned_run(command, runs):
     assert _result(runs["fine_tuned"]) == result
 
 
+@pytest.mark.slow
 def test_baselines_of_a_student_have_its_teachers_labels(command, runs):
     outcome = command("evaluate", f"--model_dir={runs['distilled']}", "--baselines", PLAIN)
     assert outcome.code == 0, outcome.err
@@ -88,11 +91,13 @@ def test_baselines_of_a_student_have_its_teachers_labels(command, runs):
     raw = table["top_1_accuracy"]["raw_pixels"]
     teacher = _result(runs["fine_tuned"])["baselines"]["top_1_accuracy"]
     assert raw == teacher["raw_pixels"]
-    assert "with the same 29 labels and images, on raw pixels: nearest neighbour" in outcome.out
+    told = "with the same 29 labels and 360 images, on raw pixels, with 95% intervals: nearest"
+    assert told in outcome.out
     # Its network is another one.
     assert table["top_1_accuracy"]["untrained_network"] != teacher["untrained_network"]
 
 
+@pytest.mark.slow
 def test_distillation_measures_them_after_its_evaluation(command, method, runs):
     outcome = command(
         "distill", *FEW_STEPS, *DIGITS_VIEWS, "--width_multiplier=0.03125", "--mode=eval",
@@ -100,12 +105,13 @@ def test_distillation_measures_them_after_its_evaluation(command, method, runs):
         f"--model_dir={runs['distilled']}",
     )  # fmt: skip
     assert outcome.code == 0, outcome.err
-    assert "on an untrained network: nearest neighbour" in outcome.out
+    assert "on an untrained network, with 95% intervals: nearest neighbour" in outcome.out
     measured = [_result(runs[name])["baselines"] for name in ("fine_tuned", "distilled")]
     first, second = (each["top_1_accuracy"]["raw_pixels"] for each in measured)
     assert first == second
 
 
+@pytest.mark.slow
 def test_too_many_images_are_left_out_in_a_sentence(command, runs, monkeypatch, tmp_path):
     monkeypatch.setattr(baselines, "MOST_IMAGES", 400)
     run = tmp_path / "run"
@@ -167,30 +173,50 @@ def test_a_baseline_that_is_not_beaten_is_named():
         "top_1_accuracy": {"raw_pixels": table},
         "left_out": {"logistic": "of the heat"},
     }
-    assert sentences("run", {"top_1_accuracy": 0.7, "baselines": beside}) == [
-        "run: with the same 1,400 labels and images, on raw pixels: nearest neighbour 70.0%, "
-        "logistic regression 50.0%, label spreading 90.0%",
-        "run: its own 70.0% does not beat nearest neighbour on raw pixels (70.0%), "
-        "label spreading on raw pixels (90.0%)",
+    result = {"top_1_accuracy": 0.7, "num_examples": 100, "baselines": beside}
+    assert sentences("run", result) == [
+        "run: with the same 1,400 labels and 100 images, on raw pixels, with 95% intervals: "
+        "nearest neighbour 70.0% (60.4% to 78.1%), logistic regression 50.0% (40.4% to 59.6%), "
+        "label spreading 90.0% (82.6% to 94.5%)",
+        "run: its own 70.0% (60.4% to 78.1%) on 100 images does not beat nearest neighbour on raw "
+        "pixels 70.0% (60.4% to 78.1%), label spreading on raw pixels 90.0% (82.6% to 94.5%)",
         "run: logistic regression is left out: of the heat",
     ]
-    assert len(sentences("run", {"top_1_accuracy": 0.95, "baselines": beside})) == 2
+    assert len(sentences("run", {**result, "top_1_accuracy": 0.95})) == 2
 
 
 def _row(model, *accuracies):
-    return report.Row(model, None, 14, list(accuracies), None, "black")
+    return demo_report.Row(model, None, 14, list(accuracies), 100, None, "black")
 
 
 def test_the_demo_says_where_the_method_does_not_win():
     method = [_row("fine-tuned", 0.7), _row("distilled", 0.8, 0.9)]
     rows = [_row("spreading", 0.8, 0.8), _row("neighbour", 0.6), _row("strong", 0.9)]
-    assert report.verdict(rows, method) == [
-        "- Not better than spreading (80.0%): fine-tuned (70.0%).",
-        "- Not better than strong (90.0%): fine-tuned (70.0%), distilled (85.0%).",
+    assert demo_report.verdict(rows, method) == [
+        "- Not better than spreading at 80.0% ± 0.0: fine-tuned at 70.0% (60.4% to 78.1%).",
+        "- Not better than strong at 90.0% (82.6% to 94.5%): fine-tuned at 70.0% (60.4% to 78.1%), "
+        "distilled at 85.0% ± 5.0.",
     ]
-    assert report.verdict(rows[1:2], method) == [
+    assert demo_report.verdict(rows[1:2], method) == [
         "- Each step of the method is better than each baseline."
     ]
+
+
+def test_one_accuracy_has_an_interval_and_several_a_standard_error(monkeypatch, tmp_path):
+    drawn = []
+
+    def errorbar(axes, x, y, xerr, **_):
+        drawn.append((x, y, *np.ravel(xerr)))
+
+    monkeypatch.setattr(matplotlib.axes.Axes, "errorbar", errorbar)
+    rows = [_row("several", 0.8, 0.9), _row("one", 0.7)]
+    head, _, several, one, _, *about = demo_report._table(rows).splitlines()
+    assert "| test top-1 on 100 images |" in head
+    assert "| 85.0% ± 5.0 |" in several and "| 70.0% (60.4% to 78.1%) |" in one
+    assert [line.split(":")[0] for line in about] == ["In brackets", "±"]
+    demo_report._plot_accuracies(rows, str(tmp_path / "accuracy.png"))
+    low, high = interval(70, 100)
+    assert drawn == [pytest.approx((70, 1, 70 - 100 * low, 100 * high - 70))]
 
 
 def test_the_demos_table_and_picture_have_the_baselines(runs, tmp_path):
@@ -200,21 +226,20 @@ def test_the_demos_table_and_picture_have_the_baselines(runs, tmp_path):
              "chosen_self_distilled_0": "distilled"}  # fmt: skip
     for name, run in kinds.items():
         shutil.copytree(runs[run], tmp_path / name)
-    table = report.write(str(tmp_path), "digits", dict.fromkeys(kinds, 1.0))
+    table = demo_report.write(str(tmp_path), "digits", dict.fromkeys(kinds, 1.0))
     raw = _result(runs["fine_tuned"])["baselines"]["top_1_accuracy"]["raw_pixels"]
-    line = f"| label spreading on raw pixels |  | 29 | {raw['label_spreading']:.1%} |  |"
+    spreading = with_interval(raw["label_spreading"], 360)
+    line = f"| label spreading on raw pixels |  | 29 | {spreading} |  |"
     assert line in table.splitlines()
     models = [line.split("|")[1].strip() for line in table.splitlines()[2:16]]
     assert models == [
         "linear probe while pretraining (all labels)",
         *(f"{words} on raw pixels" for words in _WORDS),
         *(f"{words} on an untrained network" for words in _WORDS),
-        *report.KINDS.values(),
+        *demo_report.KINDS.values(),
     ]
     # Such short runs beat nothing.
-    assert f"- Not better than label spreading on raw pixels ({raw['label_spreading']:.1%}): " in (
-        table
-    )
+    assert f"- Not better than label spreading on raw pixels at {spreading}: " in table
     assert table in (tmp_path / "report.md").read_text()
     assert (tmp_path / "accuracy.png").stat().st_size > 5000
 

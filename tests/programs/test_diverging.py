@@ -77,6 +77,7 @@ def test_a_run_goes_back_and_skips_the_batch(command, spoilt, tmp_path, monkeypa
     assert _saved(run)[-1] == "ckpt-6"
 
 
+@pytest.mark.slow
 def test_a_run_skips_three_batches_at_most(command, spoilt, tmp_path):
     run = RunDirectory(str(tmp_path / "run"))
     outcome = command(*PRETRAIN, "--nan_policy=restore", f"--model_dir={run.path}")

@@ -27,6 +27,7 @@ def _recorded(job):
     return found
 
 
+@pytest.mark.slow
 def test_pretraining_says_and_records_what_follows_and_keeps_it(tmp_path, caplog, monkeypatch):
     caplog.set_level("INFO")
     memory = "--use_memory --warmup_epochs=3 --checkpoint_steps=1001"

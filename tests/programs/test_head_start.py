@@ -58,6 +58,7 @@ def test_logits_are_those_of_scikit_learns_regression(classes, network):
     np.testing.assert_allclose(ends["logits_sup"][:, classes:], -3.0)
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_it_once(command, method, tmp_path):
     flags = [f"--checkpoint={method['pretrained']}", "--head_start=ridge", "--labels_per_class=4",
              f"--model_dir={tmp_path / 'run'}", "--mode=train", "--learning_rate=1e-9",

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from export import measured as card_of_measured
 from export import model_card
 from tests.conftest import DIGITS_VIEWS, FEW_STEPS, TINY
 from tf_simclrv2.programs.main import main
@@ -88,6 +89,9 @@ def test_a_run_continues_on_the_same_labels_only(command, root, method, fine_tun
     assert f"labels was {root}/labels.csv and is now {root}/more.csv" in refused.err
     monkeypatch.chdir(root / "images" / "a")
     assert again("../../labels.csv").code == 0
+    # Others find the table from where the run began.
+    recorded = _content(fine_tuned, "config.json")["config"]["data"]["labels"]
+    assert recorded == f"{root}/labels.csv"
     (root / "linked.csv").symlink_to(root / "labels.csv")
     before = _content(root, "labels.csv"), _content(fine_tuned, "labelled_examples.txt")
     try:
@@ -174,9 +178,11 @@ def test_training_ends_without_evaluation_where_nothing_is_held_out(
     outcome = command(*_finetune(root, method, *flags))
     assert outcome.code == 0
     assert f"not evaluated, since --labels={root}/few.csv holds out nothing" in outcome.out
-    assert not (tmp_path / "run" / "result.json").exists()
     # What it was trained on is not its own result, and another table is all that the card has.
     run = RunDirectory(str(tmp_path / "run"))
+    assert run.result() is None and run.of_run("cross_validation")["images"] == 8
+    (validated,) = [line for line in outcome.out.splitlines() if "cross-validation " in line]
+    assert "on 8 labelled images in 4 folds" in validated and "95% interval" in validated
     outcome = command("evaluate", f"--model_dir={run.path}", "--eval_split=train")
     assert outcome.code == 0 and run.result() is None
     learnt = (
@@ -184,17 +190,22 @@ def test_training_ends_without_evaluation_where_nothing_is_held_out(
         f"{FILES[0]}), so its accuracy is too high"
     )
     assert f"{run.path}: {learnt}" in outcome.err
-    assert model_card._accuracy(run, 4, False) == "not measured"
-    assert command("evaluate", f"--model_dir={run.path}", f"--labels={root}/test.csv").code == 0
-    card = model_card._accuracy(run, 4, False).replace("\\", "")
-    (_, other) = run.other_results()
-    assert card == (
-        f"not measured on the run's own data; top-1 {other['top_1_accuracy']:.1%}, top-5 100.0% "
-        f"on 20 images of folder in {root}/images all with the labels of {root}/test.csv, at step 4"
+    assert card_of_measured.accuracy(run, 4, False).startswith(
+        "not measured; its labels give ridge"
     )
-    assert model_card._accuracy(run, 3, False) == "not measured"
+    assert command("evaluate", f"--model_dir={run.path}", f"--labels={root}/test.csv").code == 0
+    card = card_of_measured.accuracy(run, 4, False).replace("\\", "")
+    (_, other) = run.other_results()
+    low, high = other["classifier"]["interval"]
+    assert card.startswith(
+        f"not measured on the run's own data; top-1 {other['top_1_accuracy']:.1%} (95% interval "
+        f"{low:.1%} to {high:.1%}) on 20 images of folder in {root}/images all with the labels of "
+        f"{root}/test.csv, at step 4; its labels give ridge regression"
+    )
+    assert card_of_measured.accuracy(run, 3, False).startswith("not measured; its labels give")
 
 
+@pytest.mark.slow
 def test_a_student_without_labels_belongs_to_its_table(command, root, fine_tuned, tmp_path):
     """It is told which images to evaluate on have labels that its teacher has learnt."""
     learnt = _content(fine_tuned, "labelled_examples.txt").splitlines()[0].split("\t")[0]
@@ -242,6 +253,14 @@ def test_a_student_sees_all_images_and_the_labels_of_its_teacher(
     assert _content(run, "result.json")["baselines"]["num_unlabelled"] == 30
     of_teacher = _content(fine_tuned, "labelled_examples.txt")
     assert _content(run, "labelled_examples.txt") == of_teacher
+    # Nobody has learnt from another table.
+    other = f"--labels={tmp_path}/other.csv"
+    (tmp_path / "other.csv").write_text(_content(root, "labels.csv"))
+    refused = command(*distill, f"--model_dir={tmp_path}/x", other, "--baselines")
+    assert refused.code == 1 and refused.err == (
+        f"error: --baselines=True: needs labels, and those of {fine_tuned} are not those of "
+        f"{other}; leave the flag out.\n"
+    )
     # A class that the teacher does not know.
     (tmp_path / "new.csv").write_text(_content(root, "labels.csv") + f"{FILES[50]},blue\n")
     refused = command(*distill, f"--model_dir={tmp_path}/x", f"--labels={tmp_path}/new.csv")

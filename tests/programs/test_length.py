@@ -21,6 +21,7 @@ def finished(method, tmp_path):
     return RunDirectory(str(tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_a_larger_number_of_steps_continues_a_finished_run(command, finished):
     outcome = command(*PRETRAIN, "--train_steps=6", f"--model_dir={finished.path}")
     assert outcome.code == 0, outcome.err

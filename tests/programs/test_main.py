@@ -13,8 +13,10 @@ import pytest
 
 import tf_simclrv2
 from tests.conftest import Outcome
+from tf_simclrv2 import progress
 from tf_simclrv2.config import ConfigError, RecipesConfig
 from tf_simclrv2.programs import main as entry
+from tf_simclrv2.programs import recipes
 from tf_simclrv2.programs.main import COMMANDS, Command, main
 
 LOGGERS = ("tf_simclrv2", "tensorflow")
@@ -74,9 +76,11 @@ def test_export_and_demo_report_errors_as_all_commands_do(name):
     assert outcome.err.count("\n") == 1
 
 
-def test_no_help_loads_tensorflow():
+def test_neither_help_nor_refused_values_load_tensorflow():
     code = "import sys; from tf_simclrv2.programs.main import COMMANDS, main\n"
     code += "for name in COMMANDS: main([name, '--help'])\n"
+    for value in ("temperature=-1", "model_dir=", "resnet_depth=7", "cache_path=s3://x"):
+        code += f"assert main(['pretrain', '--{value}']) == 1\n"
     code += "sys.exit('tensorflow' in sys.modules)"
     outcome = _python("-c", code)
     assert outcome.code == 0, outcome.err
@@ -248,6 +252,14 @@ def test_the_third_interrupt_is_not_ignored(pretend, command):
     finally:
         signal.signal(signal.SIGINT, before)
     assert left == []
+
+
+@pytest.mark.parametrize(("flags", "hidden"), [([], False), (["--quiet"], True)])
+def test_quiet_hides_progress_of_any_command(flags, hidden, monkeypatch):
+    seen = []
+    monkeypatch.setattr(recipes, "run", lambda values: seen.append((progress._is_hidden, values)))
+    assert main(["recipes", *flags]) == 0
+    assert seen == [(hidden, {})] and not progress._is_hidden
 
 
 def test_only_training_continues():

@@ -31,6 +31,7 @@ def images(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("augment_on", ["host", "device"])
 def test_from_a_folder_to_an_export(command, images, tmp_path, monkeypatch, augment_on):
     monkeypatch.chdir(tmp_path)
@@ -97,6 +98,7 @@ def test_from_a_folder_to_an_export(command, images, tmp_path, monkeypatch, augm
     assert names.split() == ["china", "flower"]
 
 
+@pytest.mark.slow
 def test_pretraining_and_distilling_need_no_labels_at_all(command, images, method, tmp_path):
     flat = tmp_path / "flat"
     flat.mkdir()
@@ -117,6 +119,7 @@ def test_pretraining_and_distilling_need_no_labels_at_all(command, images, metho
     assert not os.path.exists(tmp_path / "new")
 
 
+@pytest.mark.slow
 def test_views_shows_what_a_run_begins_with(command, images, tmp_path):
     picture = tmp_path / "views.png"
     flags = ["--dataset=folder", f"--data_dir={images}/labelled", "--image_size=32"]

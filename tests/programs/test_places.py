@@ -33,11 +33,12 @@ def _elsewhere(tmp_path, monkeypatch):
 def test_remote_paths_are_refused_by_name(name, flag, command):
     needed = {"convert": ["--google_checkpoint=x"], "finetune": ["--from_scratch"],
               "select": ["--budget=1"]}.get(name, [])  # fmt: skip
-    needed += [f"--{needs}=x" for needs in ("model_dir", "export_dir", "images", "saved_model")
+    others = ("model_dir", "export_dir", "images", "saved_model", "runs")
+    needed += [f"--{needs}=x" for needs in others
                if (name, needs) in REMOTE and needs != flag]  # fmt: skip
     if (name, "teacher") in REMOTE and flag != "teacher":
         pytest.skip("distill reads its teacher first")
-    suffix = {"predict": ".csv", "embed": ".npy", "views": ".png"}.get(name, "")
+    suffix = {"predict": ".csv", "embed": ".npy", "views": ".png", "report": ".html"}.get(name, "")
     path = f"gs://bucket/x{suffix if flag == 'output' else ''}"
     outcome = command(name, *needed, f"--{flag}={path}")
     assert outcome.code == 1
@@ -67,6 +68,7 @@ def _commands(method, images, place):
         "predict": ["predict", *exported, f"--output={place}.csv"],
         "embed": ["embed", *exported, f"--output={place}.npy"],
         "views": ["views", f"--output={place}.png"],
+        "report": ["report", method["pretrained"], "--max_images=0", f"--output={place}.html"],
         "to_google": ["convert", run, f"--to_google={place}"],
         "demo": ["demo", f"--output_dir={place}"],
         "pretrain": ["pretrain", *TINY, *FEW_STEPS, f"--model_dir={place}"],
@@ -78,6 +80,7 @@ def _commands(method, images, place):
     ("name", "suffix"),
     [("export", ""), ("overwrite", ""), ("predict", ".csv"), ("predict", ".csv.tmp"),
      ("embed", ".npy"), ("embed", "_ids.txt"), ("views", ".png"), ("to_google", ""),
+     ("report", ".html"), ("report", "_plots"),
      ("to_google", ".index"), ("demo", "")],
 )  # fmt: skip
 def test_what_is_no_file_or_directory_is_refused_and_stays(

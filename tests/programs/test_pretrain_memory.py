@@ -45,6 +45,7 @@ def test_the_runs_checkpoint_holds_network_memory_network_and_queue(with_memory)
     np.testing.assert_allclose(norms, 1.0, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_fine_tuning_and_export_take_the_memory_network_if_told(command, with_memory, tmp_path):
     path, values = with_memory
     average, online = values[f"memory/network/{KERNEL}"], values[f"network/{KERNEL}"]

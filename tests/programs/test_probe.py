@@ -25,7 +25,7 @@ from tf_simclrv2.programs import probe as program
 from tf_simclrv2.programs import probe_report
 from tf_simclrv2.runtime import disk, feature_store
 from tf_simclrv2.runtime.checkpoint import Checkpoint
-from tf_simclrv2.training import frozen
+from tf_simclrv2.training import frozen_weights
 from tf_simclrv2.training.frozen import Frozen
 
 
@@ -38,12 +38,11 @@ def run(method, tmp_path_factory):
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder of 21 images at two depths, and a function that writes a table of its labels."""
+    """A folder of 21 images at two depths, and what writes a table of labels of all classes."""
     class_of = write_images(tmp_path / "images")
     flags = ["--dataset=folder", f"--data_dir={tmp_path / 'images'}", "--holdout_fraction=0"]
 
     def table(count, **columns):
-        # Of each class as many.
         names = sorted(class_of, key=os.path.basename)[:count]
         path = tmp_path / "labels.csv"
         return [*flags, f"--labels={write_table(path, {n: class_of[n] for n in names}, **columns)}"]
@@ -257,7 +256,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_bad_settings_are_refused_before_anything_is_computed(command, run, monkeypatch, case):
-    monkeypatch.setattr(frozen, "feature_batches", None)
+    monkeypatch.setattr(frozen_weights, "feature_batches", None)
     flags, words = CASES[case]
     before = sorted(os.walk(run))
     assert re.search(words, _refused(command, f"--model_dir={run}", *flags))
@@ -326,11 +325,12 @@ def test_a_disk_that_can_not_be_written_is_refused_before_anything_is_computed(
     def read_only(dir):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), dir)
 
+    opened = Frozen.open(ProbeSection(run))
     monkeypatch.setattr(tempfile, "TemporaryFile", read_only)
     with pytest.raises(ConfigError, match=f"^--output_dir={tmp_path}/new: .*Read-only"):
-        probe_report.Report.open(ProbeSection(run, output_dir=f"{tmp_path}/new"), run)
+        probe_report.Report.open(ProbeSection(run, output_dir=f"{tmp_path}/new"), opened)
     with pytest.raises(ConfigError, match=f"^--model_dir={run}: .*Read-only"):
-        probe_report.Report.open(ProbeSection(run), run)
+        probe_report.Report.open(ProbeSection(run), opened)
 
 
 def test_places_that_can_not_be_written_are_refused(command, run, tmp_path, monkeypatch):

@@ -15,11 +15,12 @@ PRETRAIN = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "times", "where", "method", "code"),
     [
         ("SIGTERM", 2, LogMetrics, "_write", 130),
-        ("SIGUSR1", 1, SaveCheckpoints, "_save", 75),
+        ("SIGUSR1", 1, SaveCheckpoints, "save_now", 75),
     ],
 )
 def test_a_signal_ends_training_after_the_step(

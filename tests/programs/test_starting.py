@@ -10,7 +10,7 @@ import pytest
 from export.config import ExportSection
 from export.markdown import escaped
 from export.model_card import Subject, model_card
-from tests.conftest import TINY
+from tests.conftest import TINY, interrupting
 from tests.net import held
 from tests.net.table import IMAGES, filled, training
 from tf_simclrv2.keras2 import tf
@@ -97,6 +97,7 @@ def test_the_memory_network_is_taken_and_both_start_from_it(origin, tmp_path):
     assert not job.queue.filled.numpy().any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["other shape", "distilled"])
 def test_a_head_of_another_shape_begins_anew_with_a_sentence(origin, tmp_path, caplog, kind):
     caplog.set_level("INFO")
@@ -144,6 +145,7 @@ def test_converted_weights_are_a_start(command, tmp_path, has_head):
     assert "; pretrained weights converted from " in card
 
 
+@pytest.mark.slow
 def test_a_run_continues_from_its_own_checkpoint_after_the_other_run_has_gone(origin, tmp_path):
     copy, path = str(tmp_path / "origin"), str(tmp_path / "run")
     shutil.copytree(origin, copy)
@@ -170,10 +172,6 @@ def test_a_run_continues_from_its_own_checkpoint_after_the_other_run_has_gone(or
 def test_an_interrupted_run_goes_on_to_the_very_same_weights(
     command, method, tmp_path, monkeypatch
 ):
-    def interrupt(self, batch, logs=None):
-        if batch == 2:
-            raise KeyboardInterrupt
-
     origin, run, whole = (str(tmp_path / name) for name in ("origin", "run", "whole"))
     shutil.copytree(method["pretrained"], origin)
     flags = [
@@ -182,7 +180,7 @@ def test_an_interrupted_run_goes_on_to_the_very_same_weights(
     ]  # fmt: skip
     assert command(*flags, f"--model_dir={whole}").code == 0
     with monkeypatch.context() as patch:
-        patch.setattr(Progress, "on_train_batch_end", interrupt)
+        patch.setattr(Progress, "on_train_batch_end", interrupting(2))
         assert command(*flags, f"--model_dir={run}").code == 130
     shutil.rmtree(origin)
     outcome = command(*flags, f"--model_dir={run}")

@@ -14,7 +14,7 @@ from tf_simclrv2.data.sources import open_source
 from tf_simclrv2.data.views import evaluation_view
 from tf_simclrv2.keras2 import tf
 from tf_simclrv2.runtime.checkpoint import Checkpoint
-from tf_simclrv2.training import frozen
+from tf_simclrv2.training import frozen_weights
 from tf_simclrv2.training.frozen import Frozen
 
 COLOURS = {"red": (200, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 200)}
@@ -50,14 +50,14 @@ def run(method, tmp_path):
 def computed(monkeypatch):
     """The numbers of images of which features are computed."""
     counts = []
-    batches = frozen.feature_batches
+    batches = frozen_weights.feature_batches
 
     def counted(*arguments, **settings):
         for each in batches(*arguments, **settings):
             counts.append(len(each.values))
             yield each
 
-    monkeypatch.setattr(frozen, "feature_batches", counted)
+    monkeypatch.setattr(frozen_weights, "feature_batches", counted)
     return counts
 
 
@@ -88,12 +88,12 @@ def test_rows_are_the_layers_outputs_of_each_image(layer, run, tmp_path):
 
 @pytest.mark.parametrize(("layer", "opened"), [(0, 0), (3, 3), (-1, 3), (None, 1)])
 def test_layers_are_counted_as_of_fine_tuning(layer, opened, method):
-    assert Frozen.open(FrozenSection(method["pretrained"], layer=layer)).layer == opened
+    assert Frozen.open(FrozenSection(method["pretrained"], layer=layer)).of_run.layer == opened
 
 
 @pytest.mark.parametrize(("name", "kept"), [("fine_tuned", 1), ("distilled", 0)])
 def test_of_a_classifier_it_is_the_layer_that_it_reads(name, kept, method):
-    assert Frozen.open(FrozenSection(method[name])).layer == kept
+    assert Frozen.open(FrozenSection(method[name])).of_run.layer == kept
     with pytest.raises(ConfigError, match=rf"--layer=2: .* has kept only 0.*{kept or 'input'}"):
         Frozen.open(FrozenSection(method[name], layer=2))
 
@@ -154,13 +154,14 @@ def test_weights_of_the_same_step_that_differ_have_features_of_their_own(run, tm
     section = FrozenSection(str(run), dataset="folder", data_dir=str(tmp_path / "images"),
                             class_level=0)  # fmt: skip
     opened = Frozen.open(section)
+    checkpoint = opened.of_run.checkpoint
     first = np.array(opened.features("train").values)
-    network = opened.checkpoint.restore_network()
+    network = checkpoint.restore_network()
     network.encoder.weights[0].assign_add(0.1 * tf.ones_like(network.encoder.weights[0]))
-    counter = tf.train.Checkpoint(_iterations=tf.Variable(opened.checkpoint.step, dtype=tf.int64))
+    counter = tf.train.Checkpoint(_iterations=tf.Variable(checkpoint.step, dtype=tf.int64))
     changed = tf.train.Checkpoint(network=network, optimizer=counter)
     assert changed.save_counter == 0  # Made here, to be written too.
-    changed.write(opened.checkpoint.path)
+    changed.write(checkpoint.path)
     second = Frozen.open(section).features("train").values
     assert sum(computed) == 42 and np.abs(first - second).max() > 1e-3
 

@@ -41,15 +41,13 @@ def _index(data, source):
 
 
 def _features(data, source):
-    network = SimpleNamespace(hidden=str)
-    run = SimpleNamespace(source=source, data=data, layer=0, _restored=network)
-    return list(frozen.Frozen._compute(run, "train", len(NAMES), NAMES))
+    weights = SimpleNamespace(features=iter)
+    opened = frozen.Frozen(weights, source, data)
+    return list(opened._compute("train", len(NAMES), NAMES))
 
 
 @pytest.mark.parametrize("read", [_pictures, _index, _features])
-def test_an_image_that_has_vanished_is_named(data, tmp_path, monkeypatch, read):
-    passed = lambda network, batches, *_, **__: (SimpleNamespace(values=b) for b in batches)  # noqa: E731
-    monkeypatch.setattr(frozen, "feature_batches", passed)
+def test_an_image_that_has_vanished_is_named(data, tmp_path, read):
     source = open_source(data)
     assert read(data, source)
     os.remove(tmp_path / NAMES[1])

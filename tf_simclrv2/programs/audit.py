@@ -29,7 +29,7 @@ def run(values: Mapping[str, object]) -> int:
     """
     section = command_line.build(AuditConfig, values).audit
     frozen = Frozen.open(section)
-    directory = audit_report.check_place_of(section, frozen.run.path)
+    directory = audit_report.check_place_of(section, frozen)
     splits = audited_splits(frozen, section.eval_split)
     _check_limits(section, frozen, splits)
     audit = Auditor(frozen, splits).audit()

@@ -1,11 +1,9 @@
 """What ``audit`` tells: sentences, tables and contact sheets."""
 
-import csv
-import io
 import json
 import logging
 import os
-from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -15,7 +13,13 @@ from tf_simclrv2.config.user_files import DIRECTORY, FILE, printable
 from tf_simclrv2.labelling import contact_sheet
 from tf_simclrv2.labelling.audit import LOOKS_WRONG
 from tf_simclrv2.runtime.disk import writing
-from tf_simclrv2.runtime.files import check_can_write, check_place, kind_of, write_whole
+from tf_simclrv2.runtime.files import (
+    check_can_write,
+    check_place,
+    kind_of,
+    write_table,
+    write_whole,
+)
 from tf_simclrv2.runtime.scratch import replacing_directory
 from tf_simclrv2.training.auditing import Audit, Image
 from tf_simclrv2.training.frozen import Frozen
@@ -45,12 +49,12 @@ class Count(NamedTuple):
     words: str
 
 
-def check_place_of(section: AuditSection, run: str) -> str:
+def check_place_of(section: AuditSection, frozen: Frozen) -> str:
     """Refuses a place that holds something else than an earlier audit.
 
     Args:
       section: names the directory, or leaves it to the run.
-      run: the run's directory.
+      frozen: the run.
 
     Returns:
       The directory to write, as an absolute path.
@@ -59,9 +63,9 @@ def check_place_of(section: AuditSection, run: str) -> str:
       ConfigError: something else is there.
     """
     given = section.output_dir
-    flag, value = ("model_dir", run) if given is None else ("output_dir", given)
+    flag, value = ("model_dir", frozen.path) if given is None else ("output_dir", given)
     path = os.path.abspath(
-        os.path.join(run, "audit") if given is None else os.path.expanduser(given)
+        frozen.place_for("audit") if given is None else os.path.expanduser(given)
     )
     _check_replaceable(path, flag, value)
     check_can_write(os.path.dirname(path), flag, value)
@@ -142,10 +146,10 @@ def write(directory: str, frozen: Frozen, audit: Audit) -> None:
     with writing("output_dir", directory), replacing_directory(directory, _TEMPORARY) as place:
         tables = {_LABELS: _labels(audit), _DUPLICATES: _duplicates(audit), _UNLIKE: _unlike(audit)}
         for name, rows in tables.items():
-            write_whole(os.path.join(place, f"{name}.csv"), _as_csv(rows))
+            write_table(os.path.join(place, f"{name}.csv"), rows)
         _write_sheets(place, frozen, audit)
         summary = {
-            "model_dir": frozen.run.path,
+            "model_dir": frozen.path,
             "dataset": frozen.data.described,
             "labels": frozen.data.labels,
             "images": audit.counts,
@@ -178,12 +182,6 @@ def _log(directory: str, frozen: Frozen, audit: Audit, counts: Dict[str, Count])
         logger.warning("leaks can't be found, as there is no split to evaluate on")
     logger.info(counts["unlike"].words)
     logger.info(f"tables and contact sheets are in {directory}")
-
-
-def _as_csv(rows: Iterable[Sequence[object]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
 
 
 def _labels(audit: Audit) -> List[Sequence[object]]:

@@ -3,12 +3,13 @@
 import dataclasses
 import textwrap
 import typing
-from typing import Any, Callable, Dict, List, Mapping, Sequence, Set, Type, TypeVar
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Type, TypeVar
 
 from absl import flags
 
-from tf_simclrv2.config import Config, ConfigError, Section, sections_of
-from tf_simclrv2.config.settings import requirements
+from tf_simclrv2.config import Config, ConfigError, Section, refuse, sections_of
+from tf_simclrv2.config.reporting import joined
+from tf_simclrv2.config.settings import check_value, requirements
 from tf_simclrv2.config.words import shown
 from tf_simclrv2.programs import flagfiles, recipes
 
@@ -31,6 +32,8 @@ _DEFINERS: Dict[type, Callable[..., object]] = {
     float: flags.DEFINE_float,
     str: flags.DEFINE_string,
 }
+# A flag of every command, and no setting of any.
+QUIET = "quiet"
 _LONGEST_NAME = 100
 _WIDTH = 88
 _INDENT = " " * 6
@@ -85,8 +88,8 @@ def parse(config_class: Type[Config], arguments: Sequence[str]) -> Dict[str, obj
       ``--labels_per_class`` is typed.
 
     Raises:
-      ConfigError: an unknown flag or recipe, a value of another type, or an argument that is no
-        flag.
+      ConfigError: an unknown flag or recipe, a value that is not allowed whatever the others are,
+        or an argument that is no flag, of a command that takes none.
     """
     values = define_flags(config_class)
     renamed = {theirs: ours for theirs, ours in _RENAMED.items() if ours in values}
@@ -94,10 +97,12 @@ def parse(config_class: Type[Config], arguments: Sequence[str]) -> Dict[str, obj
         flags.DEFINE_integer(theirs, None, "", flag_values=values)
     # Declared, so that flagfiles can name recipes; each gives way to the recipe's own flags.
     flags.DEFINE_string("recipe", None, "", flag_values=values)
+    flags.DEFINE_bool(QUIET, None, "", flag_values=values)
     try:
         written = flagfiles.expanded(arguments)
         expanded = recipes.expanded(written)
         _check_names(expanded)
+        values.set_gnu_getopt()  # Flags may also stand behind what is no flag.
         rest = values(["tf_simclrv2", *expanded])[1:]
     except flags.UnrecognizedFlagError as error:
         instead = _WITHOUT_COUNTERPART.get(error.flagname)
@@ -113,23 +118,47 @@ def parse(config_class: Type[Config], arguments: Sequence[str]) -> Dict[str, obj
             raise
         # A value given to --noFLAG, or a flagfile that is no text.
         raise _misread(error) from error
-    if rest:
-        raise ConfigError(f"{shown(rest[0])}: is not a flag; flags are written --name=value.")
     given = {name: values[name].value for name in values if values[name].value is not None}
+    if rest:
+        _add_positional(config_class, given, rest)
     for name in _replaced(config_class, arguments):
         given.pop(name, None)
     for theirs, ours in renamed.items():
         steps = given.pop(theirs, 0)
         if steps:
             given.setdefault(ours, steps)
+    for section in sections_of(config_class).values():
+        for name, value in _of(section, given).items():
+            check_value(section, name, value)
     return given
+
+
+def _fields_of(config_class: Type[Config]) -> "List[dataclasses.Field[Any]]":
+    """The fields of all sections."""
+    sections = sections_of(config_class).values()
+    return [field for section in sections for field in dataclasses.fields(section)]
+
+
+def _positional(config_class: Type[Config]) -> Optional[str]:
+    """The flag that takes arguments which are no flags; None if the command has none."""
+    fields = _fields_of(config_class)
+    return next((field.name for field in fields if field.metadata["positional"]), None)
+
+
+def _add_positional(config_class: Type[Config], given: Dict[str, object], rest: List[str]) -> None:
+    """Gives the arguments that are no flags to the flag that takes them."""
+    flag = _positional(config_class)
+    if flag is None:
+        raise ConfigError(f"{shown(rest[0])}: is not a flag; flags are written --name=value.")
+    if flag in given:
+        raise refuse(flag, given[flag], f"can't be given beside {shown(' '.join(rest))}")
+    given[flag] = joined(rest)
 
 
 def _replaced(config_class: Type[Config], arguments: Sequence[str]) -> Set[str]:
     """The flags of flagfiles and recipes that typed ones say in another way."""
     typed = {argument.partition("=")[0].lstrip("-") for argument in arguments}
-    sections = sections_of(config_class).values()
-    fields = [field for section in sections for field in dataclasses.fields(section)]
+    fields = _fields_of(config_class)
     return {
         other for field in fields if field.name in typed for other in field.metadata["replaces"]
     } - typed
@@ -192,7 +221,9 @@ def help_text(called: str, config_class: Type[Config]) -> str:
       config_class: the class of its config.
     """
     sections, defaults = sections_of(config_class), _section_defaults(config_class)
-    usage = " --flag=value ... [--flagfile=FILE ...] [--recipe=NAME ...]" if sections else ""
+    flags_usage = " --flag=value ... [--flagfile=FILE ...] [--recipe=NAME ...] [--quiet]"
+    behind = "" if _positional(config_class) is None else " RUN [RUN ...]"
+    usage = behind + (flags_usage if sections else "")
     lines: List[str] = [called + usage, "", summary(config_class)]
     for name, section in sections.items():
         lines += ["", summary(section)]

@@ -21,6 +21,7 @@ from tf_simclrv2.interop.architecture import Architecture, infer_architecture
 from tf_simclrv2.interop.checkpoints import GoogleCheckpoint, save_google_checkpoint
 from tf_simclrv2.learners.steps import build_network
 from tf_simclrv2.programs import command_line
+from tf_simclrv2.progress import working
 from tf_simclrv2.runtime.checkpoint import Checkpoint
 from tf_simclrv2.runtime.disk import writing
 from tf_simclrv2.runtime.files import check_place, kind_of
@@ -45,21 +46,20 @@ def run(values: Mapping[str, object]) -> None:
       ConfigError: a setting or a checkpoint can't be used; nothing was written.
     """
     conversion = command_line.build(ConvertConfig, values).conversion
-    if conversion.to_google:
-        _write(conversion)
-    else:
-        _read(conversion)
+    (_write if conversion.to_google else _read)(conversion)
 
 
 def _read(conversion: ConversionConfig) -> None:
     assert conversion.google_checkpoint is not None
     directory = check_new(conversion.model_dir, "model_dir")
-    theirs = GoogleCheckpoint(conversion.google_checkpoint)
-    architecture = infer_architecture(theirs)
+    with working("reading the checkpoint"):
+        theirs = GoogleCheckpoint(conversion.google_checkpoint)
+        architecture = infer_architecture(theirs)
     layer = _selected_layer(architecture, conversion)
     class_names = _class_names(architecture.num_classes, conversion)
     config = _config(architecture, layer, conversion)
-    network = build_network(config, architecture.num_classes)
+    with working("building the network"):
+        network = build_network(config, architecture.num_classes)
     converted: Converted = {
         "google_checkpoint": conversion.google_checkpoint,
         "kernel_scale": theirs.load_into(network),
@@ -70,7 +70,8 @@ def _read(conversion: ConversionConfig) -> None:
     # A data set that was never prepared may give numbers too.
     names_known = class_names is None or class_names != _numbers(len(class_names))
     settings = RunSettings(step_of_method, config, class_names, names_known, converted)
-    write_solved(directory, "model_dir", settings, network)
+    with working("writing the run"):
+        write_solved(directory, "model_dir", settings, network)
     logger.info(
         "%s converted to %s: %s",
         conversion.google_checkpoint,
@@ -195,8 +196,9 @@ def _write(conversion: ConversionConfig) -> None:
         )
     check_place(f"{target}.data-00000-of-00001", "to_google", FILE, conversion.to_google)
     checkpoint = Checkpoint.open(conversion.model_dir, "model_dir")
-    network = checkpoint.restore_network()
-    with writing("to_google", conversion.to_google):
+    with working("reading the run"):
+        network = checkpoint.restore_network()
+    with writing("to_google", conversion.to_google), working("writing the checkpoint"):
         os.makedirs(os.path.dirname(target), exist_ok=True)
         save_google_checkpoint(network, checkpoint.step, target)
     logger.info("%s converted to the checkpoint %s", checkpoint.run.path, conversion.to_google)

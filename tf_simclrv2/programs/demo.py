@@ -3,10 +3,10 @@
 Pretrains on handwritten digits without labels, fine-tunes on 1% of the labels, trains the
 supervised baseline and measures simpler ones on the same labels, and distills to the same and to a
 smaller network. Then it lets the network choose as many images to label, and solves, fine-tunes and
-distills on these. It exports, reloads the export in a new process and predicts images of the test
-split:
+distills on these. It exports, reloads the export in a new process, predicts images of the test
+split, and writes a report:
 
-  simclrv2 demo --output_dir=demo_output --label_seeds=0
+  simclrv2 demo --output_dir=demo_output --seeds=0 --label_seeds=0
 """
 
 import csv
@@ -23,6 +23,7 @@ from tf_simclrv2.config import ConfigError, DataConfig, DemoConfig, refuse
 from tf_simclrv2.config.user_files import DIRECTORY
 from tf_simclrv2.programs import command_line
 from tf_simclrv2.programs.main import console
+from tf_simclrv2.progress import is_hidden
 from tf_simclrv2.runtime.files import check_place
 
 logger = logging.getLogger(__name__)
@@ -58,22 +59,30 @@ def run(values: Mapping[str, object]) -> None:
         open(os.path.join(output, _MARK), "w").close()
 
     start = time.monotonic()
-    steps = _Steps(output, config.dataset)
-    seconds = {"pretrained": steps.train("pretrain", "pretrained")}
-    for seed in config.label_seeds.split(","):
-        seconds.update(steps.on_random_images(seed))
-        seconds.update(steps.on_chosen_images(seed))
-    student = steps.path(f"chosen_self_distilled_{config.label_seeds.split(',')[0]}")
+    seconds: Dict[str, float] = {}
+    answers = _answers(config.dataset)
+    for seed, subsets in config.dealt.items():
+        name = "pretrained" if not seconds else f"pretrained_{seed}"
+        steps = _Steps(output, config.dataset, seed, name)
+        seconds[name] = steps.train("pretrain", name)
+        for subset in subsets:
+            seconds.update(steps.on_random_images(subset))
+            seconds.update(steps.on_chosen_images(subset, answers))
+    first = config.label_seeds.split(",")[0]
+    student = os.path.join(output, f"chosen_self_distilled_{first}")
     _run("export", f"--model_dir={student}", f"--export_dir={output}/export")
     _predict(output, config.dataset)
 
     # Only now, since plotting and reading runs load much that the commands above load themselves.
-    from tf_simclrv2.programs import report
+    from tf_simclrv2.programs import demo_report
 
-    table = report.write(output, config.dataset, seconds)
+    table = demo_report.write(output, config.dataset, seconds)
     logger.info("\n%s\n", table)
+    page = os.path.join(output, "report.html")
+    _run("report", *_reported(output, first), f"--output={page}")
     elapsed = time.monotonic() - start
-    logger.info("%.0f seconds; report and plots: %s/report.md", elapsed, output)
+    logger.info("%.0f seconds; tables and plots: %s/report.md", elapsed, output)
+    logger.info("what the runs have learnt, to open in a browser: %s", page)
 
 
 class _Steps(NamedTuple):
@@ -82,10 +91,14 @@ class _Steps(NamedTuple):
     Attributes:
       output: the demo's directory, which holds the runs.
       dataset: the data set.
+      seed: of the weights, views and order.
+      pretrained: name of the pretraining run.
     """
 
     output: str
     dataset: str
+    seed: str
+    pretrained: str
 
     def path(self, name: str) -> str:
         """The directory of a run."""
@@ -96,13 +109,14 @@ class _Steps(NamedTuple):
     ) -> float:
         """Runs a command by a recipe; returns its seconds."""
         recipe = f"--recipe={self.dataset}/{recipe}"
-        return _run(command, recipe, f"--model_dir={self.path(name)}", *flags)
+        directory, seed = f"--model_dir={self.path(name)}", f"--seed={self.seed}"
+        return _run(command, recipe, directory, seed, *flags)
 
     def on_random_images(self, seed: str) -> Dict[str, float]:
         """Fine-tuning, baseline and both distillations on one labelled subset; returns seconds."""
         teacher = f"fine_tuned_{seed}"
         labels = f"--label_seed={seed}"
-        checkpoint = f"--checkpoint={self.path('pretrained')}"
+        checkpoint = f"--checkpoint={self.path(self.pretrained)}"
         taught = f"--teacher={self.path(teacher)}"
         commands = [
             ("finetune", f"supervised_{seed}", "supervised_1pct", [labels]),
@@ -115,11 +129,10 @@ class _Steps(NamedTuple):
             for command, name, recipe, flags in commands
         }
 
-    def on_chosen_images(self, seed: str) -> Dict[str, float]:
+    def on_chosen_images(self, seed: str, answers: Mapping[str, str]) -> Dict[str, float]:
         """The method on as many images that the network chose itself; returns seconds."""
-        answers = _answers(self.dataset)
         budget, selected = round(_LABELLED * len(answers)), self.path(f"selected_{seed}")
-        pretrained = self.path("pretrained")
+        pretrained = self.path(self.pretrained)
         network = f"--model_dir={pretrained}"
         _run("select", network, f"--budget={budget}", f"--seed={seed}", f"--output_dir={selected}")
         labels = f"--labels={_filled_in(selected, answers)}"
@@ -130,6 +143,14 @@ class _Steps(NamedTuple):
         student, taught = f"chosen_self_distilled_{seed}", f"--teacher={self.path(teacher)}"
         seconds[student] = self.train("distill", student, "self_distill", [taught])
         return seconds
+
+
+def _reported(output: str, seed: str) -> List[str]:
+    """The runs of a report: the first ones are those whose maps it draws."""
+    kinds = ["fine_tuned", "self_distilled", "small_student", "supervised"]
+    chosen = ["chosen_probed", "chosen_fine_tuned", "chosen_self_distilled"]
+    runs = [f"{kind}_{seed}" for kind in (*kinds, *chosen)]
+    return [os.path.join(output, name) for name in ("pretrained", *runs)]
 
 
 def _answers(dataset: str) -> Dict[str, str]:
@@ -156,7 +177,8 @@ def _filled_in(selected: str, answers: Mapping[str, str]) -> str:
 
 def _run(command: str, *flags: str) -> float:
     """Runs a command in a process of its own; returns its seconds."""
-    arguments = ["-m", "tf_simclrv2", command, *flags]
+    quiet = [f"--{command_line.QUIET}"] if is_hidden() else []
+    arguments = ["-m", "tf_simclrv2", command, *flags, *quiet]
     logger.info("\n$ python %s", shlex.join(arguments))
     start = time.monotonic()
     code = subprocess.run([sys.executable, *arguments]).returncode

@@ -97,6 +97,7 @@ def run(values: Mapping[str, object]) -> None:
         Job(
             directory, devices, learner, source, batches_from, images.num_examples,
             shown="distillation_loss", labelled=labelled, baselines=baselines,
+            damaged=[each.damaged for each in (images, with_labels) if each is not None],
         )
     )  # fmt: skip
 
@@ -122,6 +123,7 @@ _ADVICE = {
     "distillation_alpha": "say which labels to use with --label_fraction (1 is all), "
     "--labels_per_class or --label_subset_file",
     "baselines": "leave the flag out",
+    "evaluators": "--evaluators=classifier needs none",
 }
 
 
@@ -169,13 +171,21 @@ def _labelled(
     return dataclasses.replace(config, labels=labels), labelled, whose
 
 
-def labelled_of(run: RunDirectory, source: Source, data: DataConfig) -> Optional[Dict[str, int]]:
-    """Finds the labels that a run has learnt from, for the baselines beside it.
+def labelled_of(
+    run: RunDirectory,
+    source: Source,
+    data: DataConfig,
+    flag: str = "baselines",
+    value: object = True,
+) -> Optional[Dict[str, int]]:
+    """Finds the labels that a run has learnt from, for what is measured beside it.
 
     Args:
       run: the run.
       source: its data set.
       data: which split of it.
+      flag: the one that needs them, ``baselines`` or ``evaluators``.
+      value: its value.
 
     Returns:
       The classes of the labelled examples by id; None if all are labelled.
@@ -184,17 +194,17 @@ def labelled_of(run: RunDirectory, source: Source, data: DataConfig) -> Optional
       ConfigError: they are not known, or there are none.
     """
     if source.num_classes is None:
-        raise source.without_labels("--baselines")
-    learner = _learner_of(run, "baselines", True)
-    labels = _labels_of(learner, data, "baselines", True)
-    labelled = _chosen(source, data.train_split, labels, "baselines", True)
+        raise source.without_labels(f"--{flag}")
+    learner = _learner_of(run, flag, value)
+    labels = _labels_of(learner, data, flag, value)
+    labelled = _chosen(source, data.train_split, labels, flag, value)
     if data.labels and labelled is not None and learner.config.data.is_same(data):
         names = source.class_names or []
         check_same(
             learner.file("labelled_examples.txt"),
             {example: names[label] for example, label in labelled.items()},
             data.labels,
-            "baselines on the same labels can't be measured; leave --baselines out",
+            f"{flag} on the same labels can't be measured; {_ADVICE[flag]}",
         )
     return labelled
 
@@ -253,18 +263,23 @@ def _labels_of(run: RunDirectory, data: DataConfig, flag: str, value: object) ->
     """
     of_run = run.config
     own, listed = of_run.data, run.file("labelled_examples.txt")
-    if data.labels:
+    # Nobody has learnt from another table than the run's, which only trains and evaluates students.
+    if data.labels and (flag != "baselines" or own.is_same(data)):
         # The same choice among the labels of the table, or all of them.
         if isinstance(of_run, PretrainConfig) or not own.is_same(data):
             return LabelsConfig()
         return of_run.labels
     everything = isinstance(of_run, PretrainConfig) or of_run.labels.is_everything
     # A student may use all labels of other data, but baselines are to use the run's own.
-    if everything and run.converted is None and (own.is_same(data) or flag != "baselines"):
+    if isinstance(of_run, PretrainConfig) and flag == "evaluators":
+        return LabelsConfig()
+    if everything and run.converted is None and (own.is_same(data) or flag == "distillation_alpha"):
         return LabelsConfig()
     if own.is_same(data) and os.path.isfile(listed):
         return LabelsConfig(label_subset_file=listed)
     reason = f"are of {own.described}, not of {data.described}"
+    if own.has_images_of(data) and data.labels:
+        reason = f"are not those of --labels={data.labels}"
     if run.converted is not None or own.is_same(data):
         reason = "are unknown"
     raise refuse(flag, value, f"needs labels, and those of {run.path} {reason}; {_ADVICE[flag]}")

@@ -3,12 +3,13 @@
 import dataclasses
 import logging
 import os
-from typing import List, Mapping
+from typing import Dict, List, Mapping
 
 import numpy as np
 
 from tf_simclrv2.config import EmbedConfig
 from tf_simclrv2.config.user_files import printable
+from tf_simclrv2.data.label_table import read_labels
 from tf_simclrv2.programs import command_line, projector
 from tf_simclrv2.programs.exported import ExportedModel, check_output
 from tf_simclrv2.runtime.disk import writing
@@ -33,7 +34,13 @@ def run(values: Mapping[str, object]) -> None:
     check_output(config.output, ids_file)
     if config.projector:
         projector.check(directory, config.output)
+    table = read_labels(config.labels) if config.labels else None
     model = ExportedModel(config)
+    label_of: Dict[str, str] = {}
+    if table is not None:
+        label_of = projector.labels_of_table(model.paths, str(config.images), table)
+    elif config.projector:
+        label_of = projector.labels_of(model.paths, model.class_names)
     ids: List[str] = []
     classes: List[str] = []
     batches: List[np.ndarray] = []
@@ -50,5 +57,6 @@ def run(values: Mapping[str, object]) -> None:
     logger.info("%d representations written to %s", len(ids), config.output)
     if config.projector:
         with writing("output", directory):
-            projector.write(directory, embeddings, ids, classes)
+            labels = [label_of.get(path, "") for path in ids]
+            projector.write(directory, embeddings, ids, classes, labels if any(labels) else ())
         logger.info("tensorboard --logdir=%s shows them in its projector", directory)

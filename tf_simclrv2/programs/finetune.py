@@ -1,22 +1,27 @@
 """``finetune``: step 2, fine-tuning on a few labels, or the supervised baseline."""
 
+import dataclasses
 import functools
 import logging
-from typing import Mapping, Optional
+from typing import Mapping, NamedTuple, Optional
 
 from tf_simclrv2.config import FinetuneConfig, FineTuningConfig
 from tf_simclrv2.config.inheriting import inherit_pretrained, not_inherited
 from tf_simclrv2.data.batches import Views, batches
 from tf_simclrv2.data.labels import labelled_ids
+from tf_simclrv2.data.sources import Source
 from tf_simclrv2.data.stream import Stream
 from tf_simclrv2.keras2 import keras
 from tf_simclrv2.learners.classifier import Classifier
 from tf_simclrv2.learners.steps import build_network
 from tf_simclrv2.programs import command_line
 from tf_simclrv2.runtime.checkpoint import Checkpoint
+from tf_simclrv2.runtime.devices import Devices
 from tf_simclrv2.runtime.run_directory import RunDirectory
 from tf_simclrv2.runtime.settings import RunSettings
 from tf_simclrv2.training.baselines import Labels
+from tf_simclrv2.training.cross_validating import cross_validate, num_folds
+from tf_simclrv2.training.fine_tuning_folds import FineTuningFolds
 from tf_simclrv2.training.head_start import check_head_start, start_from_ridge
 from tf_simclrv2.training.inputs import (
     as_begun,
@@ -64,31 +69,77 @@ def run(values: Mapping[str, object]) -> None:
     config = settle(config, values, devices, count)
     if left_out and devices.is_chief:
         logger.info(left_out)
+    labels = Labels(source, config.data, labelled)
+    folds = num_folds(config, labels)
     directory = RunDirectory(config.run.model_dir, writable=devices.is_chief)
     directory.claim(RunSettings("finetune", config, source.class_names))
+    if pretrained is not None:
+        _warn_of_large_kernels(pretrained.run, config)
+    fine_tuning, repeated = _FineTuning(source, devices, pretrained), None
+    if config.report.folds_of == "finetune":
+        of_weights = "" if pretrained is None else f"ckpt-{pretrained.step}"
+        repeated = FineTuningFolds.planned(directory, devices, labels, folds, of_weights)
+        folds = 0
+    _train(fine_tuning, directory, labels, folds)
+    if repeated is not None:
+        repeated.run(fine_tuning.job)
 
-    keras.utils.set_random_seed(config.run.seed)
-    with devices.scope():
-        network = build_network(config, source.num_classes)
-        if pretrained is not None:
-            _warn_of_large_kernels(pretrained.run, config)
-            pretrained.restore_pretrained(network, start.use_ema_weights)
-        learner = Classifier(network, config.optimization)
-    # Every replica of every worker would compute the same.
-    if start.head_start == "ridge" and directory.latest_checkpoint() is None:
-        start_from_ridge(network, source, config.data, labelled)
-    ids = None if labelled is None else list(labelled)
-    stream = Stream(source, split, config.run.seed, data=config.data, ids=ids)
-    size, on_device = config.data.resolved_image_size, devices.augments(config.augmentation)
-    views = Views.one(size, config.augmentation, on_device)
-    batches_from = functools.partial(batches, stream, views, config.optimization.train_batch_size)
-    train(
-        Job(
-            directory, devices, learner, source, batches_from, stream.num_examples,
-            shown="supervised_loss", labelled=labelled,
-            baselines=Labels(source, config.data, labelled) if config.report.baselines else None,
+
+class _FineTuning(NamedTuple):
+    """What the fine-tuning of a run shares with its repetitions on other labels.
+
+    Attributes:
+      source: the data set.
+      devices: what computes.
+      pretrained: the weights to start from; None if they are random.
+    """
+
+    source: Source
+    devices: Devices
+    pretrained: Optional[Checkpoint]
+
+    def job(self, directory: RunDirectory, labelled: Optional[Mapping[str, int]]) -> Job:
+        """The job that trains in a directory, which is claimed, on labelled images by id."""
+        config, source = _config_of(directory), self.source
+        keras.utils.set_random_seed(config.run.seed)
+        with self.devices.scope():
+            network = build_network(config, source.num_classes)
+            if self.pretrained is not None:
+                use_ema_weights = config.fine_tuning.use_ema_weights
+                self.pretrained.restore_pretrained(network, use_ema_weights)
+            learner = Classifier(network, config.optimization)
+        # Every replica of every worker would compute the same.
+        if config.fine_tuning.head_start == "ridge" and directory.latest_checkpoint() is None:
+            start_from_ridge(network, source, config.data, labelled)
+        known = None if labelled is None else dict(labelled)
+        ids = None if known is None else list(known)
+        stream = Stream(source, config.data.train_split, config.run.seed, data=config.data, ids=ids)
+        size, on_device = (
+            config.data.resolved_image_size,
+            self.devices.augments(config.augmentation),
         )
-    )  # fmt: skip
+        views = Views.one(size, config.augmentation, on_device)
+        return Job(
+            directory, self.devices, learner, source,
+            functools.partial(batches, stream, views, config.optimization.train_batch_size),
+            stream.num_examples, shown="supervised_loss", labelled=known,
+            damaged=[stream.damaged],
+        )  # fmt: skip
+
+
+def _train(fine_tuning: _FineTuning, directory: RunDirectory, labels: Labels, folds: int) -> None:
+    """Trains the run, after which its learner needs no memory any more."""
+    job = fine_tuning.job(directory, labels.labelled)
+    validated = cross_validate(directory, job.learner.network, labels, folds) if folds else None
+    baselines = labels if _config_of(directory).report.baselines else None
+    train(dataclasses.replace(job, baselines=baselines))
+    if validated is not None:
+        validated.record(directory, labels.source.class_names or [])
+
+
+def _config_of(directory: RunDirectory) -> FinetuneConfig:
+    assert isinstance(directory.config, FinetuneConfig)  # Nothing else was claimed.
+    return directory.config
 
 
 def _open_pretrained(start: FineTuningConfig) -> Optional[Checkpoint]:

@@ -11,6 +11,7 @@ import tf_simclrv2
 from tf_simclrv2 import config
 from tf_simclrv2.config.words import in_one_line, shown
 from tf_simclrv2.programs import command_line, logs
+from tf_simclrv2.progress import hidden
 from tf_simclrv2.quiet import quiet
 from tf_simclrv2.runtime import signals
 
@@ -43,6 +44,7 @@ COMMANDS: Dict[str, Command] = {
     "evaluate": Command(config.EvaluateConfig, f"{_PROGRAMS}.evaluate"),
     "probe": Command(config.ProbeConfig, f"{_PROGRAMS}.probe"),
     "audit": Command(config.AuditConfig, f"{_PROGRAMS}.audit"),
+    "report": Command(config.RunsReportConfig, f"{_PROGRAMS}.report"),
     "predict": Command(config.PredictConfig, f"{_PROGRAMS}.predict"),
     "embed": Command(config.EmbedConfig, f"{_PROGRAMS}.embed"),
     "convert": Command(config.ConvertConfig, f"{_PROGRAMS}.convert"),
@@ -142,8 +144,9 @@ def run_command(name: str, arguments: Sequence[str], called: str) -> int:
 
     def work() -> Optional[int]:
         values = command_line.parse(command.config, arguments)
-        # Only now, since it loads TensorFlow: help and misspelt flags need not wait for that.
-        code: Optional[int] = importlib.import_module(command.module).run(values)
+        with hidden(bool(values.pop(command_line.QUIET, False))):
+            # Only now, since it loads TensorFlow: help and misspelt flags need not wait for that.
+            code: Optional[int] = importlib.import_module(command.module).run(values)
         return code
 
     return report_errors(work, command.continues)

@@ -4,8 +4,6 @@ import dataclasses
 import logging
 from typing import Dict, Iterable, List, Mapping, Optional, Set
 
-from tqdm import tqdm
-
 from tf_simclrv2.config import (
     ConfigError,
     DistillConfig,
@@ -18,8 +16,10 @@ from tf_simclrv2.config.labelling import ProbeSection
 from tf_simclrv2.data.sources import Source
 from tf_simclrv2.evaluation import probe
 from tf_simclrv2.programs import command_line, probe_report
+from tf_simclrv2.progress import progress, working
 from tf_simclrv2.runtime.solved_run import check_new
 from tf_simclrv2.training.frozen import Frozen
+from tf_simclrv2.training.frozen_weights import RunWeights
 from tf_simclrv2.training.probe_run import write_probe_run
 
 logger = logging.getLogger(__name__)
@@ -46,22 +46,23 @@ def run(values: Mapping[str, object]) -> None:
     _check_labels(labelled, frozen)
     _check_budgets(labelled, section)
     test_split = _test_split(frozen, section)
-    report = probe_report.Report.open(section, frozen.run.path)
+    report = probe_report.Report.open(section, frozen)
     directory = None if section.run_dir is None else check_new(section.run_dir, "run_dir")
     own = None if directory is None else _fine_tuning(config, frozen, test_split)
 
     train = frozen.features(frozen.data.train_split).of(labelled)
     test = None if test_split is None else frozen.features(test_split).labelled()
-    measured = probe.left_out(train)
-    if test is not None and test_split is not None:
-        measured += probe.measure(train, test, test_split)
+    with working("probing"):
+        measured = probe.left_out(train)
+        if test is not None and test_split is not None:
+            measured += probe.measure(train, test, test_split)
     selected = _selected(labelled, test_split, frozen.source)
     report.write(measured, selected)
     if section.budgets:
         draws = probe.Draws(section.sorted_budgets, section.seeds, section.balanced)
         curve = probe.curve(train, test, test_split or "", draws)
         total = len(draws.budgets) * draws.seeds
-        drawn = [each for one in tqdm(curve, "draws", total) for each in one]
+        drawn = [each for one in progress(curve, "draws", "draw", total) for each in one]
         report.write_curve(measured, selected, drawn, draws)
     if directory is not None and own is not None:
         write_probe_run(directory, own, frozen, labelled, train)
@@ -84,7 +85,9 @@ def _test_split(frozen: Frozen, section: ProbeSection) -> Optional[str]:
 
 def _check_classes(frozen: Frozen, section: ProbeSection) -> None:
     """Refuses a classifying network of other classes than the data's."""
-    known, names = frozen.run.settings, frozen.source.class_names or []
+    if not isinstance(frozen.weights, RunWeights):
+        return
+    known, names = frozen.weights.run.settings, frozen.source.class_names or []
     if known.step_of_method == "pretrain" or known.knows_classes(names):
         return
     # A table may have grown by classes since.
@@ -142,7 +145,7 @@ def _selected(labelled: Mapping[str, int], test_split: Optional[str], source: So
 
 def _fine_tuning(config: ProbeConfig, frozen: Frozen, eval_split: Optional[str]) -> FinetuneConfig:
     """The config of the run: as of a fine-tuning of this network on these labels."""
-    section, base = config.probe, frozen.run.config
+    section, base = config.probe, frozen.of_run.run.config
     size = frozen.data.resolved_image_size
     data = dataclasses.replace(frozen.data, image_size=size, eval_split=eval_split)
     values: Dict[str, object] = {
@@ -151,7 +154,7 @@ def _fine_tuning(config: ProbeConfig, frozen: Frozen, eval_split: Optional[str])
         "model_dir": section.run_dir,
         "checkpoint": section.model_dir,
         "use_ema_weights": section.use_ema_weights,
-        "ft_proj_selector": frozen.layer,
+        "ft_proj_selector": frozen.of_run.layer,
         "head_start": "ridge",
     }
     if isinstance(base, DistillConfig):

@@ -1,7 +1,6 @@
 """What ``probe`` tells: sentences, a table, and a picture of accuracy by labels."""
 
 import contextlib
-import csv
 import io
 import logging
 import os
@@ -18,7 +17,8 @@ from tf_simclrv2.config.labelling import ProbeSection
 from tf_simclrv2.config.user_files import DIRECTORY, FILE, printable
 from tf_simclrv2.evaluation.probe import KNN, LEFT_OUT, RIDGE, Draws, Measured
 from tf_simclrv2.runtime.disk import writing
-from tf_simclrv2.runtime.files import check_can_write, check_place, whole_file, write_whole
+from tf_simclrv2.runtime.files import check_can_write, check_place, whole_file, write_table
+from tf_simclrv2.training.frozen import Frozen
 
 logger = logging.getLogger(__name__)
 
@@ -43,19 +43,19 @@ class Report(NamedTuple):
     flag: str
 
     @classmethod
-    def open(cls, section: ProbeSection, run: str) -> "Report":
+    def open(cls, section: ProbeSection, frozen: Frozen) -> "Report":
         """Checks that the files can be written.
 
         Args:
           section: names the directory, or leaves it to the run.
-          run: the run's directory.
+          frozen: the run.
 
         Raises:
           ConfigError: something else is in their place.
         """
         given = section.output_dir
-        directory = os.path.join(run, "probe") if given is None else os.path.expanduser(given)
-        flag, value = ("model_dir", run) if given is None else ("output_dir", given)
+        directory = frozen.place_for("probe") if given is None else os.path.expanduser(given)
+        flag, value = ("model_dir", frozen.path) if given is None else ("output_dir", given)
         check_place(os.path.realpath(directory), flag, DIRECTORY, value)
         for name in (_TABLE, _PICTURE):
             check_place(os.path.join(directory, name), flag, FILE, value)
@@ -109,11 +109,9 @@ class Report(NamedTuple):
         logger.info("%s: accuracy by number of labels", path)
 
     def _write_table(self, rows: Sequence[Sequence[object]]) -> None:
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([_COLUMNS, *rows])
         with writing(self.flag, self.directory):
             os.makedirs(self.directory, exist_ok=True)
-            write_whole(os.path.join(self.directory, _TABLE), text.getvalue())
+            write_table(os.path.join(self.directory, _TABLE), [_COLUMNS, *rows])
 
 
 def _is_bound(measured: Measured, selected: Collection[str]) -> bool:

@@ -13,9 +13,10 @@ from tf_simclrv2.data.label_table import read_classes, read_records
 from tf_simclrv2.data.sources import TableSource
 from tf_simclrv2.labelling import contact_sheet
 from tf_simclrv2.labelling.page import Shown, page
-from tf_simclrv2.labelling.select import METHODS, num_not_finite, select
+from tf_simclrv2.labelling.select import METHODS, select
 from tf_simclrv2.labelling.table import Table, next_round
 from tf_simclrv2.programs import command_line
+from tf_simclrv2.progress import bar
 from tf_simclrv2.runtime.disk import writing
 from tf_simclrv2.runtime.files import check_can_write, check_place, write_whole
 from tf_simclrv2.runtime.scratch import replacing_directory
@@ -47,15 +48,20 @@ def run(values: Mapping[str, object]) -> None:
     frozen = Frozen.open(section)
     header, records = _records(frozen)
     if section.output_dir is None:
-        check_can_write(frozen.run.path, "model_dir", section.model_dir)
+        check_can_write(_free_place(frozen), "model_dir", section.model_dir)
     split = frozen.data.train_split
     labelled_ids = _labelled(frozen)
     _check_budget(section, frozen, len(labelled_ids))
     classes = _classes(section, frozen)
     stored = frozen.features(split)
     labelled = np.array([each in labelled_ids for each in stored.ids], bool)
-    _check_features(section, stored.values)
-    choice = select(stored.values, section.budget, section.method, labelled, section.seed)
+    with bar(section.budget, f"choosing by {section.method}", "image") as shown:
+
+        def tell(doing: str, more: int) -> None:
+            shown.set_description(doing, refresh=False)
+            shown.update(more)
+
+        choice = select(stored.values, section.budget, section.method, labelled, section.seed, tell)
     ids = [stored.ids[row] for row in choice.rows]
     table = _table(frozen, ids, section.method, header, records)
     target = os.path.abspath(os.path.expanduser(section.output_dir or _free_place(frozen)))
@@ -90,7 +96,7 @@ def _check_output(given: str) -> None:
 
 def _free_place(frozen: Frozen) -> str:
     """A directory of the run that is not there yet."""
-    first = os.path.join(frozen.run.path, _DEFAULT)
+    first = frozen.place_for(_DEFAULT)
     path, number = first, 1
     while os.path.lexists(path):
         number += 1
@@ -120,17 +126,6 @@ def _check_budget(section: SelectSection, frozen: Frozen, num_labelled: int) -> 
             section.budget,
             f"must be at most {free}, the images without a label of {frozen.data.described} "
             f"{split}",
-        )
-
-
-def _check_features(section: SelectSection, values: np.ndarray) -> None:
-    bad = num_not_finite(values)
-    if bad:
-        raise refuse(
-            "model_dir",
-            section.model_dir,
-            f"its features of {bad} of {len(values)} images are not finite"
-            + (", in float16" if section.feature_type == "float16" else ""),
         )
 
 

@@ -18,8 +18,10 @@ from tf_simclrv2.data.views import resize
 from tf_simclrv2.keras2 import tf
 from tf_simclrv2.programs import command_line
 from tf_simclrv2.programs.exported import check_output
+from tf_simclrv2.progress import progress
 from tf_simclrv2.runtime.disk import writing
 from tf_simclrv2.runtime.files import whole_file
+from tf_simclrv2.training.pictures import reading
 
 logger = logging.getLogger(__name__)
 
@@ -52,9 +54,12 @@ def run(values: Mapping[str, object]) -> None:
     pairs = batches(stream, Views.two(size, config.augmentation), batch_size=1)
     shown = tf.data.Dataset.zip((pairs, stream.examples().map(read)))
     cells = []
-    for batch, example in shown.take(wanted.num_images):
-        image = tf.saturate_cast(tf.round(resize(decode(example["image"]), size)), tf.uint8)
-        cells.append(np.stack([image, batch["view_1"][0], batch["view_2"][0]]))
+    drawn = shown.take(wanted.num_images)
+    with reading(source):
+        for batch, example in progress(drawn, "views", "image", wanted.num_images):
+            image = _whole(example["image"], size, stream.is_checked)
+            cells.append(np.stack([image, batch["view_1"][0], batch["view_2"][0]]))
+    stream.damaged.report()
     with writing("output", output), whole_file(output) as file:
         Image.fromarray(grid(np.stack(cells))).save(file, format="PNG")
     logger.info(
@@ -64,6 +69,17 @@ def run(values: Mapping[str, object]) -> None:
         source.name,
         config.data.train_split,
     )
+
+
+def _whole(content: tf.Tensor, size: int, is_checked: bool) -> tf.Tensor:
+    """An image as it is; a damaged one, next to the views of another, is white."""
+    try:
+        image = decode(content)
+    except tf.errors.InvalidArgumentError:
+        if is_checked:
+            raise
+        return tf.fill([size, size, 3], tf.constant(255, tf.uint8))
+    return tf.saturate_cast(tf.round(resize(image, size)), tf.uint8)
 
 
 def grid(cells: np.ndarray) -> np.ndarray:

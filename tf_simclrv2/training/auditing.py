@@ -4,8 +4,8 @@ import itertools
 from typing import Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
-from tqdm import tqdm
 
+from tf_simclrv2 import progress
 from tf_simclrv2.config import LabelsConfig
 from tf_simclrv2.data.sources.source import EVALUATION_SPLITS
 from tf_simclrv2.labelling.audit import distances, judge
@@ -14,8 +14,10 @@ from tf_simclrv2.labelling.same_picture import is_same, reduced
 from tf_simclrv2.training.frozen import Frozen, Stored
 from tf_simclrv2.training.pictures import pictures
 
-# Pairs whose features are as similar are compared by their pixels.
+# Pairs whose features are as similar are compared by their pixels, and of each image so many: the
+# most similar one need not be the copy.
 CANDIDATES = 0.99
+CANDIDATES_OF_IMAGE = 10
 _Key = Tuple[str, int]
 
 
@@ -175,8 +177,10 @@ class Auditor:
         doubts: List[Doubt] = []
         judged = 0
         if because is None:
-            doubts, judged = self._doubts()
-        outliers, thresholds = self._outliers()
+            with progress.working("judging labels"):
+                doubts, judged = self._doubts()
+        with progress.working("looking for outliers"):
+            outliers, thresholds = self._outliers()
         return Audit(
             counts={split: len(stored.ids) for split, stored in self._stored.items()},
             judged=judged,
@@ -211,30 +215,36 @@ class Auditor:
 
     def _candidates(self) -> Iterator[Tuple[_Key, _Key, float]]:
         """Pairs with similar features, as split and row of both images."""
-        for split, stored in self._stored.items():
-            pairs = near_duplicates(stored.values, None, CANDIDATES)
-            for first, second, similarity in zip(*pairs):
-                yield (split, int(first)), (split, int(second)), float(similarity)
-        for split, other in itertools.combinations(self._stored, 2):
-            values = self._stored[split].values
-            pairs = near_duplicates(self._stored[other].values, values, CANDIDATES)
-            for second, first, similarity in zip(*pairs):
-                yield (split, int(first)), (other, int(second)), float(similarity)
+        sets = list(self._stored.items())
+        pairs_of_splits = [*((each, each) for each in sets), *itertools.combinations(sets, 2)]
+        total = sum(len(second[1].ids) for _, second in pairs_of_splits)
+        with progress.bar(total, "duplicates", "image") as bar:
+            for (split, stored), (other, compared) in pairs_of_splits:
+                first = None if split == other else stored.values
+                pairs = near_duplicates(
+                    compared.values, first, CANDIDATES, CANDIDATES_OF_IMAGE, bar.update
+                )
+                rows = (pairs.first, pairs.second) if first is None else pairs[1::-1]
+                for one, two, similarity in zip(*rows, pairs.similarity):
+                    yield (split, int(one)), (other, int(two)), float(similarity)
 
     def _pairs(self) -> List[Pair]:
-        candidates = list(self._candidates())
+        """The same pictures; an image stands with the most similar one of each split."""
+        candidates = sorted(self._candidates(), key=lambda candidate: -candidate[2])
         seen = self._reduced({key for *keys, _ in candidates for key in keys})
-        found = []
+        found: Dict[Tuple[_Key, str], Pair] = {}
         for first, second, similarity in candidates:
-            if is_same(seen[first], seen[second]):
+            if (second, first[0]) not in found and is_same(seen[first], seen[second]):
                 leaks = first[0] != second[0] and first[0] == self._train
-                found.append(Pair(self._image(*first), self._image(*second), similarity, leaks))
-        return sorted(found, key=lambda pair: -pair.similarity)
+                found[second, first[0]] = Pair(
+                    self._image(*first), self._image(*second), similarity, leaks
+                )
+        return list(found.values())
 
     def _reduced(self, keys: "set[_Key]") -> Dict[_Key, np.ndarray]:
         """The pictures of candidates, in a size in which they can be compared."""
         found: Dict[_Key, np.ndarray] = {}
-        with tqdm(total=len(keys), desc="pixels", leave=False, delay=5, unit="image") as bar:
+        with progress.bar(len(keys), "pixels", "image") as bar:
             for split, stored in self._stored.items():
                 rows = {stored.ids[row]: row for of_split, row in keys if of_split == split}
                 if not rows:

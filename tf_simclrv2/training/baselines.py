@@ -13,12 +13,15 @@ from tf_simclrv2.data.sources import Source
 from tf_simclrv2.data.sources.chosen import Chosen
 from tf_simclrv2.evaluation import baselines
 from tf_simclrv2.evaluation.features import Features, features
+from tf_simclrv2.evaluation.measures import with_interval
 from tf_simclrv2.keras2 import keras, tf
 from tf_simclrv2.learners.steps import build_network
 from tf_simclrv2.networks.network import Network
+from tf_simclrv2.progress import working
 from tf_simclrv2.runtime.devices import Devices
 from tf_simclrv2.runtime.results import Result
 from tf_simclrv2.runtime.run_directory import RunDirectory
+from tf_simclrv2.training.pictures import reading
 
 logger = logging.getLogger(__name__)
 
@@ -86,7 +89,9 @@ def add_baselines(run: RunDirectory, devices: Devices, labels: Labels, done: Eva
             "raw_pixels": baselines.raw_pixels,
             "untrained_network": lambda batches: _representations(network, batches, devices),
         }
-        top_1 = {name: _measured(read, labels, done, names) for name, read in readers.items()}
+        for name, read in readers.items():
+            with working(f"baselines on {INPUTS[name]}"):
+                top_1[name] = _measured(read, labels, done, names)
     table = {
         "num_labelled": counts.labelled,
         "num_unlabelled": 0 if "label_spreading" in left_out else counts.unlabelled,
@@ -106,18 +111,23 @@ def sentences(name: str, result: Result) -> List[str]:
       name: of what was evaluated.
       result: the evaluation, with baselines.
     """
-    table = result["baselines"]
+    table, images = result["baselines"], result["num_examples"]
+
+    def told(words: str, top_1: float) -> str:
+        return f"{words} {with_interval(top_1, images)}"
+
     lines = []
     for kind, measured in table["top_1_accuracy"].items():
-        each = ", ".join(f"{baselines.BASELINES[b].words} {top:.1%}" for b, top in measured.items())
+        each = ", ".join(told(baselines.BASELINES[b].words, t) for b, t in measured.items())
         lines.append(
-            f"{name}: with the same {table['num_labelled']:,} labels and images, on "
-            f"{INPUTS[kind]}: {each}"
+            f"{name}: with the same {table['num_labelled']:,} labels and {images:,} images, on "
+            f"{INPUTS[kind]}, with 95% intervals: {each}"
         )
     own = result["top_1_accuracy"]
-    better = [f"{w} ({top:.1%})" for w, top in measured_by_words(result).items() if top >= own]
+    better = [told(w, top) for w, top in measured_by_words(result).items() if top >= own]
     if better:
-        lines.append(f"{name}: its own {own:.1%} does not beat {', '.join(better)}")
+        mine = told("its own", own)
+        lines.append(f"{name}: {mine} on {images:,} images does not beat {', '.join(better)}")
     for baseline, reason in table["left_out"].items():
         lines.append(f"{name}: {baselines.BASELINES[baseline].words} is left out: {reason}")
     return lines
@@ -135,7 +145,8 @@ def measured_by_words(result: Result) -> Dict[str, float]:
 def _measured(read: _Read, labels: Labels, done: Evaluated, names: List[str]) -> Dict[str, float]:
     """Accuracy of baselines by name, on what ``read`` makes of the images."""
     test = read(evaluation_batches(done.source, done.data, done.result["split"]))
-    train, unlabelled = _training_images(read, labels, "label_spreading" in names)
+    with reading(labels.source):
+        train, unlabelled = _training_images(read, labels, "label_spreading" in names)
     return baselines.run(train, test, unlabelled, names)
 
 

@@ -1,26 +1,23 @@
-"""What a run's frozen network makes of a data set: features of its images, with their labels."""
+"""What a frozen network makes of a data set: features of its images, with their labels."""
 
 import dataclasses
 import functools
-import hashlib
 import os
 from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
 import numpy as np
 
-from tf_simclrv2.config import ComputeConfig, DataConfig, LabelsConfig, refuse
+from tf_simclrv2.config import ConfigError, DataConfig, LabelsConfig, refuse
 from tf_simclrv2.config.labelling import FrozenSection
 from tf_simclrv2.data.batches import evaluation_batches
 from tf_simclrv2.data.labels import labelled_ids
 from tf_simclrv2.data.sources import Source, open_source
 from tf_simclrv2.data.sources.chosen import Chosen
-from tf_simclrv2.evaluation.features import Features, feature_batches
+from tf_simclrv2.evaluation.features import Features
 from tf_simclrv2.keras2 import tf
-from tf_simclrv2.networks.network import Network
-from tf_simclrv2.runtime.checkpoint import Checkpoint
-from tf_simclrv2.runtime.devices import Devices
 from tf_simclrv2.runtime.feature_store import FeatureStore, Images
-from tf_simclrv2.runtime.run_directory import RunDirectory
+from tf_simclrv2.runtime.served import find_saved_model
+from tf_simclrv2.training.frozen_weights import ExportedWeights, FrozenWeights, RunWeights
 from tf_simclrv2.training.pictures import reading
 
 _INDEXED_AT_ONCE = 1024
@@ -49,64 +46,91 @@ class Stored(NamedTuple):
         values = self.values if len(rows) == len(self.ids) else self.values[rows]
         return Features(values, np.array([labels[self.ids[row]] for row in rows], np.int64))
 
+    @property
+    def classes(self) -> Dict[str, int]:
+        """The classes of all images that have a label, by id."""
+        return {each: int(label) for each, label in zip(self.ids, self.labels) if label >= 0}
+
     def labelled(self) -> Features:
         """The features of all images that have a label."""
-        names = {each: int(label) for each, label in zip(self.ids, self.labels) if label >= 0}
-        return self.of(names)
+        return self.of(self.classes)
 
 
 @dataclasses.dataclass(frozen=True)
 class Frozen:
-    """A run's network, which is not trained, and the data to use it on.
+    """A network that isn't trained, and the data to use it on.
 
     Attributes:
-      checkpoint: the weights.
+      weights: of the network.
       source: the data set, with the labels that are known.
       data: the settings of the data.
-      layer: output of the projection head whose features are used; 0 is its input.
-      network: the network without variables.
-      use_ema_weights: whether the weights are those of the memory network.
       feature_type: number format of the features.
     """
 
-    checkpoint: Checkpoint
+    weights: FrozenWeights
     source: Source
     data: DataConfig
-    layer: int
-    network: Network
-    use_ema_weights: bool = False
     feature_type: str = "float32"
     _indexed: Dict[str, Tuple[Images, np.ndarray]] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def open(cls, section: FrozenSection) -> "Frozen":
-        """Opens a run and the data.
+        """Opens a run or an export, and the data.
 
         Args:
-          section: which run, which layer and which data.
+          section: which run or export, which layer and which data.
 
         Raises:
-          ConfigError: there is no such run, or it has no checkpoint or no such layer; or the data
-            can't be used.
+          ConfigError: there is none, or it has no checkpoint or no such layer; or the data can't
+            be used.
         """
-        checkpoint = Checkpoint.open(section.model_dir, "model_dir")
-        if section.use_ema_weights:
-            checkpoint.check_memory()
-        network = checkpoint.declare_network()
-        layer = _layer(section, checkpoint.run, network)
-        data = section.applied_to(checkpoint.run.config.data)
+        saved_model = find_saved_model(section.model_dir)
+        if saved_model is None:
+            of_run = RunWeights.open(section)
+            weights: FrozenWeights = of_run
+            data = section.applied_to(of_run.run.config.data)
+        else:
+            exported = ExportedWeights.open(section, saved_model)
+            weights, data = exported, section.applied_to(_data_for(exported, section))
         source = open_source(data)
         source.check_split(data.train_split, "train_split")
         if section.eval_split is not None:
             source.check_split(section.eval_split, "eval_split")
-        return cls(
-            checkpoint, source, data, layer, network, section.use_ema_weights, section.feature_type
-        )
+        return cls(weights, source, data, section.feature_type)
 
     @property
-    def run(self) -> RunDirectory:
-        """The run."""
-        return self.checkpoint.run
+    def path(self) -> str:
+        """The directory of the run or export."""
+        return self.weights.path
+
+    @property
+    def of_run(self) -> RunWeights:
+        """The run's weights.
+
+        Raises:
+          ConfigError: they are those of an export.
+        """
+        if not isinstance(self.weights, RunWeights):
+            raise refuse(
+                "model_dir", self.path, "is an export; what is asked for needs the run it is of"
+            )
+        return self.weights
+
+    def place_for(self, name: str) -> str:
+        """The directory of what a command writes if no flag names one: in the run.
+
+        Args:
+          name: of the directory in the run's.
+
+        Raises:
+          ConfigError: there is no run, and an export is not written into.
+        """
+        if not isinstance(self.weights, RunWeights):
+            raise ConfigError(
+                f"--output_dir must name a directory for the results, since "
+                f"--model_dir={self.path} is an export."
+            )
+        return os.path.join(self.path, name)
 
     @property
     def eval_split(self) -> Optional[str]:
@@ -121,7 +145,7 @@ class Frozen:
         return self.source.usual_evaluation_split
 
     def features(self, split: str) -> Stored:
-        """Returns the features of a split; computes what is not stored in the run's ``features/``.
+        """Returns the features of a split; computes what ``features/`` doesn't hold.
 
         Args:
           split: a split of the source.
@@ -130,9 +154,8 @@ class Frozen:
           ConfigError: they can't be stored, or an image can't be read any more.
         """
         images, labels = self._images_of(split)
-        store = FeatureStore(
-            self.run.path, self._weights, self.network.hidden_dim(self.layer), self.feature_type
-        )
+        name = self.weights.named(self.data.resolved_image_size)
+        store = FeatureStore(self.path, name, self.weights.dim, self.feature_type)
         called = [split, self.source.name, str(self.source.directory)]
         compute = functools.partial(self._compute, split, len(images.ids))
         return Stored(images.ids, store.features(called, images, compute), labels)
@@ -162,59 +185,40 @@ class Frozen:
         """Whether an image of a split has a label; computes nothing."""
         return bool((self._images_of(split)[1] >= 0).any())
 
+    def images_of(self, split: str) -> Tuple[List[str], np.ndarray]:
+        """The ids of a split's images, and their labels, -1 where there is none; computes nothing.
+
+        Args:
+          split: a split of the source.
+
+        Raises:
+          ConfigError: an image can't be read any more.
+        """
+        images, labels = self._images_of(split)
+        return images.ids, labels
+
     def _images_of(self, split: str) -> Tuple[Images, np.ndarray]:
         if split not in self._indexed:
             self._indexed[split] = _indexed(self.source, split)
         return self._indexed[split]
 
-    @property
-    def _weights(self) -> str:
-        """A name for all that the features depend on besides the images."""
-        # It holds the checksums of all weights.
-        with open(f"{self.checkpoint.path}.index", "rb") as file:
-            checksum = hashlib.sha256(file.read()).hexdigest()[:8]
-        parts = [
-            f"ckpt-{self.checkpoint.step}",
-            *(["ema"] if self.use_ema_weights else []),
-            self.network.hidden(self.layer),
-            f"{self.data.resolved_image_size}px",
-            checksum,
-        ]
-        return "_".join(parts)
-
-    @functools.cached_property
-    def _restored(self) -> Network:
-        return self.checkpoint.restore_network(self.use_ema_weights)
-
     def _compute(self, split: str, count: int, ids: List[str]) -> Iterator[np.ndarray]:
         """The features of some images of a split, batch by batch."""
         if not ids:
             return
-        devices = Devices.open(ComputeConfig(strategy="one_device"))
-        network = self._restored
         chosen = Chosen(self.source, None if len(ids) == count else ids, labelled=False)
-        batches = evaluation_batches(chosen, self.data, split)
-        layer = network.hidden(self.layer)
         with reading(self.source):
-            for batch in feature_batches(network, batches, layer, jit_compile=devices.compiles):
-                yield batch.values
+            yield from self.weights.features(evaluation_batches(chosen, self.data, split))
 
 
-def _layer(section: FrozenSection, run: RunDirectory, network: Network) -> int:
-    """Which output of the projection head to use."""
-    kept = network.num_projections
-    if section.layer is None:
-        if run.step_of_method == "pretrain":
-            return 1 if kept > 1 else 0
-        return network.selected_layer
-    if section.layer > kept:
-        only = "0, the head's input" if kept == 0 else f"0 (the head's input) to {kept}"
-        raise refuse(
-            "layer",
-            section.layer,
-            f"the run in {run.path} has kept only {only}; or -1 for the last",
+def _data_for(weights: ExportedWeights, section: FrozenSection) -> DataConfig:
+    """The settings of data for an export, which knows the size of its images alone."""
+    if section.dataset is None:
+        raise ConfigError(
+            f"--dataset must name the images, which --model_dir={section.model_dir}, an export, "
+            "does not say; folder takes those of --data_dir."
         )
-    return kept if section.layer == -1 else section.layer
+    return DataConfig(section.dataset, image_size=weights.image_size)
 
 
 def _indexed(source: Source, split: str) -> Tuple[Images, np.ndarray]:

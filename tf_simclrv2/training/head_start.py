@@ -15,6 +15,8 @@ from tf_simclrv2.data.sources.chosen import Chosen
 from tf_simclrv2.evaluation import ridge
 from tf_simclrv2.evaluation.features import features
 from tf_simclrv2.networks.network import Network
+from tf_simclrv2.progress import working
+from tf_simclrv2.training.pictures import reading
 
 # Features and their decomposition are held in memory.
 _MOST_LABELS = 50_000
@@ -52,7 +54,8 @@ def start_from_ridge(
     """
     chosen = source if labelled is None else Chosen(source, list(labelled))
     images = evaluation_batches(chosen, dataclasses.replace(data, eval_steps=0), data.train_split)
-    solution = ridge.solve(features(network, images, network.classifier_input))
+    with reading(source), working("ridge regression to start from"):
+        solution = ridge.solve(features(network, images, network.classifier_input))
     set_classifier(network, solution, ridge.SHARPNESS)
 
 

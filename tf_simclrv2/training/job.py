@@ -5,6 +5,7 @@ import logging
 from typing import Callable, Dict, List, Optional, Sequence
 
 from tf_simclrv2.config import place, refuse
+from tf_simclrv2.data.damaged import Damaged
 from tf_simclrv2.data.sources import Source, digest
 from tf_simclrv2.data.stream import Part
 from tf_simclrv2.keras2 import keras, tf
@@ -12,7 +13,7 @@ from tf_simclrv2.learners.learner import Learner
 from tf_simclrv2.optimization.optimizers import build_optimizer, build_schedule
 from tf_simclrv2.optimization.schedules import WarmupCosine
 from tf_simclrv2.runtime import labelled, signals
-from tf_simclrv2.runtime.callbacks import LogMetrics, Progress, SaveCheckpoints
+from tf_simclrv2.runtime.callbacks import LogMetrics, Progress, Readings, SaveCheckpoints
 from tf_simclrv2.runtime.checkpoint import newest_checkpoint, reading
 from tf_simclrv2.runtime.devices import Devices
 from tf_simclrv2.runtime.health import (
@@ -25,10 +26,12 @@ from tf_simclrv2.runtime.means import KeepMeans
 from tf_simclrv2.runtime.results import Result
 from tf_simclrv2.runtime.run_directory import RunDirectory
 from tf_simclrv2.runtime.stopping import StopAtSignal
+from tf_simclrv2.runtime.tensorboard import write_settings
 from tf_simclrv2.training.alone import alone, warn_of_little_space
 from tf_simclrv2.training.baselines import Labels, add_baselines
 from tf_simclrv2.training.evaluating import evaluate, labels_checked, workers_watched
 from tf_simclrv2.training.length import check_length
+from tf_simclrv2.training.monitoring import Monitor
 from tf_simclrv2.training.skipping import SkippedBatches
 
 logger = logging.getLogger(__name__)
@@ -49,6 +52,8 @@ class Job:
       labelled: classes of the labelled examples by id; None if all or none are labelled.
       callbacks: further callbacks of ``fit``.
       baselines: the labels for the baselines beside the evaluation; None if nobody asked for them.
+      monitor: what measures the network on held-out images meanwhile; None is nothing.
+      damaged: what the streams of images note of those that don't decode.
     """
 
     run: RunDirectory
@@ -61,6 +66,8 @@ class Job:
     labelled: Optional[Dict[str, int]] = None
     callbacks: Sequence[keras.callbacks.Callback] = ()
     baselines: Optional[Labels] = None
+    monitor: Optional[Monitor] = None
+    damaged: Sequence[Damaged] = ()
 
     @property
     def schedule(self) -> WarmupCosine:
@@ -189,6 +196,8 @@ def train(job: Job) -> None:
                 checkpoint.restore(latest)
     if config.run.mode != "eval":
         job.run.write_data(job.data)
+    if job.monitor is not None:
+        job.monitor.finish(job.step, measure=config.run.mode != "train")
     classifies = learner.network.supervised_head is not None
     if config.run.mode == "train" or not classifies or not job.source.num_classes:
         return
@@ -220,12 +229,21 @@ def _check_table(job: Job, table: str) -> None:
 def _fit(job: Job, save: SaveCheckpoints, watch: Watch, skipped: SkippedBatches) -> None:
     config, start, schedule = job.run.config, job.step, job.schedule
     batch_size = config.optimization.train_batch_size
-    log = LogMetrics(job.run, config.run.log_every_steps, schedule, batch_size, job.steps_per_epoch)
+    readings = Readings() if job.monitor is None else job.monitor.readings
+    log = LogMetrics(
+        job.run, config.run.log_every_steps, schedule, batch_size, job.steps_per_epoch, readings
+    )
     job.run.drop_after(start)
+    if not start and job.run.writable:
+        write_settings(job.run)
     stop = StopAtSignal(job.devices, config.run.log_every_steps)
+    monitors = [] if job.monitor is None else [job.monitor]
+    first = [stop, *job.callbacks, KeepMeans(), watch]
+    keep = [] if job.monitor is None else job.monitor.keepers(save)
     bars: List[Progress] = []
     if job.run.writable:
-        bars = [Progress(job.run.step_of_method, start, schedule.total_steps, job.shown)]
+        name = job.run.step_of_method
+        bars = [Progress(name, start, schedule.total_steps, job.shown, readings)]
     try:
         with workers_watched(job.run, job.devices), signals.waiting_ends():
             job.learner.fit(
@@ -233,7 +251,7 @@ def _fit(job: Job, save: SaveCheckpoints, watch: Watch, skipped: SkippedBatches)
                 epochs=1,
                 steps_per_epoch=schedule.total_steps - start,
                 verbose=0,
-                callbacks=[stop, *job.callbacks, KeepMeans(), watch, log, save, *bars],
+                callbacks=[*first, *monitors, log, save, *keep, *bars],
             )
     except KeyboardInterrupt:
         # Saving needs all workers, but perhaps only this one was interrupted.
@@ -244,3 +262,5 @@ def _fit(job: Job, save: SaveCheckpoints, watch: Watch, skipped: SkippedBatches)
     finally:
         for bar in bars:
             bar.close()
+        for damaged in job.damaged:
+            damaged.report()

@@ -3,10 +3,13 @@
 from typing import Mapping
 
 from tf_simclrv2.config import ComputeConfig, FinetuneConfig, place
-from tf_simclrv2.evaluation import ridge
+from tf_simclrv2.evaluation import measures, ridge
 from tf_simclrv2.evaluation.features import Features
+from tf_simclrv2.evaluation.measures import Answers
 from tf_simclrv2.keras2 import keras
 from tf_simclrv2.learners.steps import build_network
+from tf_simclrv2.runtime import calibration_file
+from tf_simclrv2.runtime.calibration_file import Calibration
 from tf_simclrv2.runtime.devices import Devices
 from tf_simclrv2.runtime.run_directory import RunDirectory
 from tf_simclrv2.runtime.settings import RunSettings
@@ -14,6 +17,15 @@ from tf_simclrv2.runtime.solved_run import write_solved
 from tf_simclrv2.training.evaluating import evaluate
 from tf_simclrv2.training.frozen import Frozen
 from tf_simclrv2.training.head_start import set_classifier
+
+
+def _calibrate(directory: RunDirectory, answers: Answers) -> None:
+    """Calibrates by the labelled images, each left out in turn; held-out ones go before them."""
+    measured = measures.measures(answers)
+    if "temperature" in measured:
+        on = f"{measured['images']:,} labelled images, each left out in turn"
+        kept = Calibration.measured(answers, measured, on, is_own=False)
+        calibration_file.write(directory.path, 0, kept)
 
 
 def write_probe_run(
@@ -43,7 +55,8 @@ def write_probe_run(
     keras.utils.set_random_seed(config.run.seed)
     devices = Devices.open(ComputeConfig(strategy="one_device"))
     network = build_network(config, len(names))
-    frozen.checkpoint.restore_pretrained(network, frozen.use_ema_weights)
+    weights = frozen.of_run
+    weights.checkpoint.restore_pretrained(network, weights.use_ema_weights)
     regressions = ridge.Ridge(train)
     penalty = regressions.best()
     sharpness = regressions.sharpness(penalty)
@@ -64,5 +77,6 @@ def write_probe_run(
         )
 
     write_solved(directory, "run_dir", RunSettings("finetune", config, names), network, fill)
+    _calibrate(directory, Answers(ridge.logits(train, None, len(names)), train.labels))
     if data.eval_split is not None:
         evaluate(directory, devices, network, frozen.source, data, step=0)
