@@ -78,6 +78,7 @@ OF_DATASET = {
     "eval_split": "look",
     "class_level": 1,
     "check_images": "quick",
+    "file_format": None,
     "labels": "labels.csv",
     "classes": "classes.txt",
     "holdout_fraction": 0.2,
@@ -302,6 +303,6 @@ def test_files_of_a_run_keep_the_order_of_their_fields():
     assert list(dataclasses.asdict(DATA)) == [
         "dataset", "data_dir", "train_split", "eval_split", "image_size", "class_level",
         "labels", "classes", "holdout_fraction", "holdout_seed", "max_bad_images", "strict_images",
-        "max_image_pixels", "check_images", "order", "cache_dataset", "cache_path",
-        "cache_max_side", "eval_batch_size", "eval_steps",
+        "max_image_pixels", "check_images", "order", "file_format", "cache_dataset",
+        "cache_path", "cache_max_side", "eval_batch_size", "eval_steps",
     ]  # fmt: skip

@@ -197,6 +197,9 @@ def test_a_label_outside_the_classes_is_named():
         def num_examples(self, split):
             return 4
 
+        def columns(self, split):
+            return None
+
         def index(self, split):
             columns = {"id": list("wxyz"), "image": [image.getvalue()] * 4, "label": [0, 1, 2, 1]}
             return tf.data.Dataset.from_tensor_slices(columns)

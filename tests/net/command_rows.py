@@ -115,6 +115,8 @@ VIEWS = [
     Row("seed", 4, _picture),
     Row("seed", 4, _views_are_of_the_image, becomes(True, True)),
     Row("dataset", "digits", _picture, besides="--data_dir="),
+    Row("file_format", "array_record", refused, becomes(None, "file_format"),
+        "--dataset=digits --data_dir="),
     Row("data_dir", "{others}", _picture),
     Row("train_split", "validation", _picture),
     Row("image_size", 16, _picture),

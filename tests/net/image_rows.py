@@ -39,6 +39,9 @@ def _lower(before, after) -> None:
 _DATA = [
     Row("dataset", "digits", looks.steps, becomes(15, 1437 * 4 // 20 + 1), IMAGES,
         besides="--data_dir="),
+    # How it is stored: tests/data/test_array_records.py.
+    Row("file_format", "array_record", looks.refused, becomes(None, "file_format"),
+        f"{IMAGES} --dataset=digits --data_dir="),
     Row("data_dir", "{others}", images.in_folder("{others}"), becomes(0, 100), IMAGES, group="a"),
     Row("holdout_fraction", 0.25, looks.steps, becomes(15, 60 * 4 // 20 + 1), IMAGES, group="a"),
     Row("train_split", "validation", images.held_out, becomes(0, 10), IMAGES,

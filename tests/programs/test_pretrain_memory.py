@@ -67,7 +67,8 @@ def test_fine_tuning_and_export_take_the_memory_network_if_told(command, with_me
         )
 
     exported = str(tmp_path / "export")
-    flags = [f"--model_dir={path}", f"--export_dir={exported}", "--formats=saved_model"]
+    flags = [f"--model_dir={path}", f"--export_dir={exported}", "--formats=saved_model",
+             "--fold_batch_norm=false"]  # fmt: skip
     assert command("export", *flags, "--use_ema_weights").code == 0
     kernels = [
         value

@@ -113,7 +113,7 @@ def test_a_run_of_it_is_taken_like_a_fine_tuned_one(command, run, tmp_path):
 @pytest.mark.parametrize("name", ["fine_tuned", "distilled"])
 def test_classifiers_of_runs_that_have_one_are_solved_anew(command, method, name, tmp_path):
     source = shutil.copytree(method[name], tmp_path / "source")
-    flags = ["--label_fraction=0.1", f"--run_dir={tmp_path / 'new'}", "--feature_type=float16"]
+    flags = ["--label_fraction=0.1", f"--run_dir={tmp_path / 'new'}"]
     outcome = command("probe", f"--model_dir={source}", *flags)
     assert outcome.code == 0, outcome.err
     own = json.loads((source / "result.json").read_text())

@@ -11,6 +11,8 @@ from tf_simclrv2.config.steps import LABEL_CHOICES
 MAX_IMAGE_PIXELS = 178_956_970
 # Ways to check a folder's files.
 CHECKS = ("full", "quick", "no")
+# Ways in which TensorFlow Datasets stores a data set.
+TFRECORD, ARRAY_RECORD = "tfrecord", "array_record"
 # Sizes that suit data sets of small images; all others default to ImageNet's 224.
 DEFAULT_IMAGE_SIZES = {
     "digits": 16,
@@ -111,10 +113,18 @@ class DataConfig(Section):
     )
     order: str = setting(
         "index",
-        "Where a folder's next image is found: by index, which any step reaches at once, or in a "
-        "buffer, as runs of earlier versions did, which keep to it.",
+        "Where the next image of a folder or an array_record is found: by index, which any step "
+        "reaches at once, or in a buffer, as runs of earlier versions did, which keep to it.",
         choices=("index", "buffer"),
         absent="buffer",
+    )
+    file_format: Optional[str] = setting(
+        None,
+        "How TensorFlow Datasets stores a data set that it prepares: tfrecord, or array_record, "
+        "which any step reaches at once and of which each worker reads only its own images; by "
+        "default as it is stored, or tfrecord.",
+        choices=(TFRECORD, ARRAY_RECORD),
+        of_dataset=True,
     )
     cache_dataset: bool = setting(
         False, "Keep the data set's undecoded examples in memory.", may_change=True
@@ -141,6 +151,12 @@ class DataConfig(Section):
     def _check_combinations(self) -> None:
         if self.classes and not self.labels:
             raise refuse("classes", self.classes, "needs --labels, the table of their images")
+        if self.file_format and self.dataset == "folder":
+            raise refuse(
+                "file_format",
+                self.file_format,
+                "is about what TensorFlow Datasets stores; leave it out with --dataset=folder",
+            )
         if self.check_images != "full" and self.order != "index":
             raise refuse(
                 "check_images",

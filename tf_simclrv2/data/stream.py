@@ -175,7 +175,9 @@ class Stream:
         parts = self._parts()
         if parts is None:
             return None
-        indexed = Indexed.of(parts)
+        keeps = self._data.cache_dataset or self._data.cache_path or self._ids is not None
+        # What keeps images keeps no labels.
+        indexed = Indexed.of([part.with_labels() for part in parts] if keeps else parts)
         if self._data.cache_path and self._ids is None:
             caches = [
                 images_on_disk(
@@ -188,11 +190,10 @@ class Stream:
                 for source, split, _ in self._pools
             ]
             return dataclasses.replace(indexed, image=kept_images(caches))
-        kept = self._data.cache_dataset or self._ids is not None
         # Labelled subsets are few, and others may be on slow disks.
         return (
             indexed.kept_in_memory(reducer(self._data.cache_max_side, self.decoder))
-            if kept
+            if keeps
             else indexed
         )
 
@@ -222,7 +223,7 @@ class Stream:
         # Many at a time, since one by one each would cost more than a small image.
         positions = part.positions(start, batch_size).batch(_FOUND_AT_ONCE)
         found = positions.flat_map(of_block)
-        return found if indexed.image is None else found.map(indexed.with_image, tf.data.AUTOTUNE)
+        return found if indexed.are_files else found.map(indexed.with_image, tf.data.AUTOTUNE)
 
     def _shuffled(self, start: int) -> tf.data.Dataset:
         """The examples from a position on, of sources that are read one after the other."""

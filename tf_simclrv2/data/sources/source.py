@@ -98,7 +98,7 @@ class Source(abc.ABC):
         """
 
     def columns(self, split: str) -> Optional[Columns]:
-        """Ids and labels of :meth:`index` as arrays, if images are read by path; else None."""
+        """Ids and labels of :meth:`index` as arrays, if images are reached by index; else None."""
         return None
 
     def is_checked(self, split: str) -> bool:

@@ -4,17 +4,21 @@ TensorFlow Datasets is imported when one of its data sets is opened: other sourc
 """
 
 import hashlib
+import importlib.util
 import logging
 import os
-from typing import Any, Collection, List, Optional
+from typing import Any, Collection, Dict, List, Optional
 
 import numpy as np
 
 from tf_simclrv2.config import ConfigError, DataConfig, refuse
+from tf_simclrv2.config.data import ARRAY_RECORD
 from tf_simclrv2.config.user_files import printable
+from tf_simclrv2.data.by_index import Columns
 from tf_simclrv2.data.decoding import ANY, PLAIN, Decoder
 from tf_simclrv2.data.listing import find_image
 from tf_simclrv2.data.sources.preparing import foreign_entry, only_one
+from tf_simclrv2.data.sources.records import ArrayRecords
 from tf_simclrv2.data.sources.source import UNLABELLED, Source, digest
 from tf_simclrv2.keras2 import tf
 
@@ -53,6 +57,7 @@ class TfdsSource(Source):
         self._data_dir = None if data.data_dir is None else os.path.expanduser(data.data_dir)
         if self._data_dir is not None and not os.path.isdir(self._data_dir):
             raise refuse("data_dir", data.data_dir, "must be an existing directory")
+        self._file_format = data.file_format
         self._builder = self._open()
         self.directory = os.fspath(self._builder.data_dir)
         features = self._builder.info.features
@@ -80,9 +85,26 @@ class TfdsSource(Source):
         import tensorflow_datasets as tfds
 
         try:
-            return tfds.builder(self.name, data_dir=self._data_dir)
+            builder = tfds.builder(self.name, data_dir=self._data_dir)
+            if self._file_format is not None and not builder.data_path.exists():
+                named = {"file_format": self._file_format}
+                builder = tfds.builder(self.name, data_dir=self._data_dir, **named)
         except _UNUSABLE as error:
             raise UnknownDataset(_first_line(error)) from error
+        stored = builder.info.file_format.value
+        if self._file_format not in (None, stored):
+            raise refuse(
+                "file_format",
+                self._file_format,
+                f"{self.name} is stored in {builder.data_dir} as {stored}; leave it out, or name "
+                "another --data_dir to prepare it in",
+            )
+        if stored == ARRAY_RECORD and importlib.util.find_spec("array_record") is None:
+            raise ConfigError(
+                f"--dataset={self.name}: as array_record it needs the package array_record, which "
+                "is not installed."
+            )
+        return builder
 
     def is_prepared(self) -> bool:
         """Whether the data set is stored already, so that nothing will be written."""
@@ -177,26 +199,48 @@ class TfdsSource(Source):
         info = self._builder.info
         return digest([info.full_name, split, str(self.num_examples(split)), *(ids or ())])
 
+    def columns(self, split: str) -> Optional[Columns]:
+        if not self._is_by_index:
+            return None
+        records = self._records(split)
+        ids = np.array(records.ids, object)
+        return Columns(b"", ids, None, records, np.arange(len(ids)))
+
     def index(self, split: str) -> tf.data.Dataset:
         import tensorflow_datasets as tfds
 
+        if self._is_by_index:
+            records = self._records(split)
+            numbered = tf.data.Dataset.from_tensor_slices(records.ids).enumerate()
+            return numbered.map(
+                lambda number, each: self._chosen({**records.features(number), "tfds_id": each}),
+                tf.data.AUTOTUNE,
+            )
         dataset = self._builder.as_dataset(
             split=split,
             shuffle_files=False,
             decoders={"image": tfds.decode.SkipDecoding()},
             read_config=tfds.ReadConfig(add_tfds_id=True, try_autocache=False),
         )
+        return dataset.map(self._chosen, num_parallel_calls=1)
 
-        def select(example):
-            label = example["label"] if self.class_names is not None else UNLABELLED
-            return {
-                "id": example["tfds_id"],
-                "file_name": example.get("file_name", example["tfds_id"]),
-                "image": example["image"],
-                "label": tf.cast(label, tf.int64),
-            }
+    @property
+    def _is_by_index(self) -> bool:
+        """Whether examples are stored so that each is reached by its number."""
+        return self._builder.info.file_format.value == ARRAY_RECORD
 
-        return dataset.map(select, num_parallel_calls=1)
+    def _records(self, split: str) -> ArrayRecords:
+        return ArrayRecords(self._builder, split, self._chosen)
+
+    def _chosen(self, example: Dict[str, tf.Tensor]) -> Dict[str, tf.Tensor]:
+        """What is used of an example of TensorFlow Datasets."""
+        label = example["label"] if self.class_names is not None else UNLABELLED
+        return {
+            "id": example["tfds_id"],
+            "file_name": example.get("file_name", example["tfds_id"]),
+            "image": example["image"],
+            "label": tf.cast(label, tf.int64),
+        }
 
 
 def _first_line(error: BaseException) -> str:
