@@ -14,34 +14,13 @@ from typing import Any, Dict
 
 import numpy as np
 
+from benchmarks.noise import define
+
 # Images at the late step, and those that are timed after it.
 _SOME, _MANY = 16, 4000
 _WORKERS = 4
 _BATCH = 256
-
-
-def _define(images: int) -> None:
-    """Defines a data set of noise of 32 pixels, whose labels are the images' numbers."""
-    import tensorflow_datasets as tfds
-
-    class Noise(tfds.core.GeneratorBasedBuilder):
-        VERSION = tfds.core.Version("1.0.0")
-
-        def _info(self):
-            return self.dataset_info_from_configs(
-                features=tfds.features.FeaturesDict(
-                    {"image": tfds.features.Image(shape=(32, 32, 3)), "label": np.int64}
-                )
-            )
-
-        def _split_generators(self, dl_manager):
-            return {"train": self._generate_examples()}
-
-        def _generate_examples(self):
-            drawn = np.random.RandomState(0)
-            for number in range(images):
-                image = drawn.randint(0, 256, (32, 32, 3)).astype(np.uint8)
-                yield number, {"image": image, "label": number}
+_SIDE = 32
 
 
 def measure(images: int, file_format: str) -> Dict[str, float]:
@@ -93,11 +72,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=50_000)
     options = parser.parse_args()
-    _define(options.images)
+    define(options.images, _SIDE)
     tfrecord, array_record = (
         measure(options.images, each) for each in ("tfrecord", "array_record")
     )
-    print(f"| {options.images:,} images of 32 pixels | tfrecord | array_record |\n|---|--:|--:|")
+    print(f"| {options.images:,} images of {_SIDE} pixels | tfrecord | array_record |")
+    print("|---|--:|--:|")
     for name in tfrecord:
         print(f"| {name} | {tfrecord[name]:.3g} | {array_record[name]:.3g} |")
 

@@ -110,6 +110,8 @@ def batches(
     num_classes, decoder = stream.source.num_classes, stream.decoder
     least = 0 if views.needs_labels else UNLABELLED
 
+    # Converting them takes longer than the first batch.
+    @tf.autograph.experimental.do_not_convert
     def first_stage(example, drawn):
         seeds, draws = drawn
         image = read(example)["image"]
@@ -125,6 +127,7 @@ def batches(
         drawn = views.draws_at(stream.seed, tf.constant(position, tf.int64))
         return stream.made_at(position, lambda example: compiled(example, drawn))
 
+    @tf.autograph.experimental.do_not_convert
     def second_stage(batch):
         made, draws = batch["views"], batch["draws"]
         others = {}

@@ -60,7 +60,7 @@ def distort_on_host(views: tf.Tensor, draws: tf.Tensor, config: AugmentationConf
             planes = tf.cond(distortion.solarize, lambda: solarize(before), lambda: before)
         return _to_pixels(planes)
 
-    @tf.function(jit_compile=True)
+    @tf.function(autograph=False, jit_compile=True)
     def of_all(views, draws):
         return tf.map_fn(of_one, (views, draws), fn_output_signature=tf.uint8)
 
