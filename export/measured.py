@@ -60,7 +60,7 @@ def _accuracies(result: Result) -> str:
     """The accuracies of an evaluation with their intervals, which earlier versions didn't keep."""
     if "classifier" not in result and "top_1_accuracy" in result:
         accuracy, images = result["top_1_accuracy"], result["num_examples"]
-        of_images = measures.interval(round(accuracy * images), images)
+        of_images = measures.interval_of(accuracy, images)
         top_5 = f", top-5 {result['top_5_accuracy']:.1%}" if "top_5_accuracy" in result else ""
         told = measures.sentence({"accuracy": accuracy, "interval": of_images})
         return f"top-1 {told}{top_5}"

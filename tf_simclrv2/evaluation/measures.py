@@ -84,6 +84,11 @@ def interval(right: int, images: int) -> Tuple[float, float]:
     return float(low), float(high)
 
 
+def interval_of(share: float, images: int) -> Tuple[float, float]:
+    """The 95% interval of a share of so many images, see :func:`interval`."""
+    return interval(round(share * images), images)
+
+
 def with_interval(accuracy: float, images: int) -> str:
     """An accuracy and its 95% interval in a few words, such as ``70.0% (60.4% to 78.1%)``.
 
@@ -91,7 +96,7 @@ def with_interval(accuracy: float, images: int) -> str:
       accuracy: in [0, 1].
       images: that it was measured on.
     """
-    low, high = interval(round(accuracy * images), images)
+    low, high = interval_of(accuracy, images)
     return f"{accuracy:.1%} ({low:.1%} to {high:.1%})"
 
 

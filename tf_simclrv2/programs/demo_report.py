@@ -77,7 +77,7 @@ class Row(NamedTuple):
         """The 95% interval of the accuracy where there is only one, which no other tells of."""
         if len(self.accuracies) > 1:
             return None
-        return measures.interval(round(self.mean * self.images), self.images)
+        return measures.interval_of(self.mean, self.images)
 
     @property
     def told(self) -> str:

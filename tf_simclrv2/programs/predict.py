@@ -12,7 +12,7 @@ import numpy as np
 from tf_simclrv2.config import PredictConfig, PredictionConfig, refuse
 from tf_simclrv2.config.extras import check_installed
 from tf_simclrv2.config.user_files import printable
-from tf_simclrv2.evaluation.measures import interval
+from tf_simclrv2.evaluation.measures import interval_of
 from tf_simclrv2.programs import command_line
 from tf_simclrv2.programs.exported import ExportedModel, check_output
 from tf_simclrv2.runtime.disk import writing
@@ -94,7 +94,7 @@ def _threshold(config: PredictionConfig, model: ExportedModel) -> float:
             f"{calibration.measured_on}",
         )
     answered = round(point.coverage * curve.images)
-    low, high = interval(round(point.risk * answered), answered)
+    low, high = interval_of(point.risk, answered)
     logger.info(
         f"a probability of at least {point.threshold:.4g} is asked for: on "
         f"{calibration.measured_on} {point.coverage:.1%} had it, and {point.risk:.1%} of these "

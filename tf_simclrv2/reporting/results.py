@@ -164,7 +164,7 @@ def _row(run: str, evaluator: str, on: str, numbers: Mapping[str, Any]) -> Optio
         return None
     interval = _interval(numbers.get("interval"))
     if interval is None and images:
-        interval = measures.interval(round(accuracy * images), images)
+        interval = measures.interval_of(accuracy, images)
     more = {}
     for name, heading in {**_SHARES, **_NUMBERS}.items():
         value = number(numbers.get(name))

@@ -209,7 +209,7 @@ def with_intervals(values: Dict[str, float], labelled: int) -> Dict[str, Dict[st
     return {
         name: {
             "accuracy": values[name],
-            "interval": list(measures.interval(round(values[name] * labelled), labelled)),
+            "interval": list(measures.interval_of(values[name], labelled)),
         }
         for name in _OF_LABELS
         if name in values
