@@ -6,8 +6,8 @@ are not repeated. Run it from the project's root:
   python -m benchmarks.reducing_experiment --output=runs/reducing --seeds=0,1,2,3,4
 
 It cuts squares of 128 pixels out of the photographs of the tiles, those to train on from the left
-two thirds and those to evaluate on from the right three tenths, and pretrains on crops of 32 pixels
-by flags/tiles/pretrain.txt: from the files as they are, and as ``--cache_max_side=64`` keeps them.
+two thirds and those to evaluate on from the right three tenths, and pretrains on views of 16 pixels
+by flags/tiles/pretrain.txt: from the files as they are, and as ``--cache_max_side=32`` keeps them.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from typing import Dict, List
 
 from benchmarks.runs import in_words, run_once, top_1
 
-_SIDE, _SIZE, _KEPT = 128, 32, 64
+_SIDE, _SIZE, _KEPT = 128, 16, 32
 # Part of a photograph's width, and pixels from one square to the next.
 _PARTS = {"train": (0.0, 2 / 3, 32), "validation": (0.7, 1.0, 16)}
 _QUALITY = 95

@@ -140,8 +140,6 @@ class Learner(keras.Model):
         images = ready_for_network({"image": inputs})["image"]
         return self.network(images, training=training)
 
-    # No tensor decides in Python what a step does, and finding that out would take a second.
-    @tf.autograph.experimental.do_not_convert
     def train_step(self, data: Any) -> Dict[str, tf.Tensor]:
         """One step of optimization; returns the means since metrics were last reset.
 

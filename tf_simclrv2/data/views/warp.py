@@ -62,7 +62,7 @@ def warp_views(
         return parts.views(image_size, lambda: of_jpeg(parts), lambda: of_others(parts))
 
     made = of_parts(image, decoder, views)
-    return tf.ensure_shape(made, [len(seeds), image_size, image_size, 3])
+    return tf.ensure_shape(made, [seeds.shape[0], image_size, image_size, 3])
 
 
 class _Placements(NamedTuple):
@@ -89,7 +89,7 @@ def _windows(shape, seeds, config) -> Tuple[tf.Tensor, tf.Tensor]:
         ]
         begins, sizes = (tf.stack(part)[:, :2] for part in zip(*drawn))
     else:
-        sizes = tf.repeat(shape[tf.newaxis, :2], len(seeds), axis=0)
+        sizes = tf.repeat(shape[tf.newaxis, :2], seeds.shape[0], axis=0)
         begins = tf.zeros_like(sizes)
     return tf.cast(begins, tf.float32), tf.cast(sizes, tf.float32)
 
@@ -144,7 +144,7 @@ def _sampled(part, origin, placed: _Placements, image_size: int, fill_mode: str)
     rows = tf.concat([steps[..., ::-1], firsts[..., tf.newaxis]], axis=-1)[:, ::-1]
     transforms = tf.pad(tf.reshape(rows, [-1, 6]), [[0, 0], [0, 2]])
     views: List[tf.Tensor] = []
-    for index in range(len(placed.steps)):
+    for index in range(placed.steps.shape[0]):
         begin = tf.pad(placed.begins[index] - origin, [[0, 1]])
         rectangle = tf.slice(part, begin, tf.pad(needed[index], [[0, 1]], constant_values=3))
         size = tf.cast(reduced[index], tf.int32)
