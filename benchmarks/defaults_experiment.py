@@ -14,7 +14,7 @@ import argparse
 import os
 from typing import Dict, List
 
-from benchmarks.runs import in_words, run_once, top_1
+from benchmarks.runs import in_words, run_once, top_1, write_once
 
 _NETWORK = ["--resnet_depth=18", "--width_multiplier=0.25"]
 _LABELS = "--labels_per_class=2"
@@ -44,8 +44,7 @@ def write_folder(dataset: str, directory: str) -> None:
 def measure(output: str, dataset: str, variant: str, seed: int) -> float:
     """Pretrains and fine-tunes one way with one seed; returns the test top-1 in %."""
     images = os.path.join(output, dataset)
-    if not os.path.isdir(images):
-        write_folder(dataset, images)
+    write_once(images, lambda path: write_folder(dataset, path))
     name = os.path.join(output, f"{dataset}_{list(VARIANTS).index(variant)}_{seed}")
     pretraining, tuning = (
         [flag.replace("DATASET", dataset) for flag in flags] for flags in VARIANTS[variant]

@@ -14,7 +14,7 @@ import argparse
 import os
 from typing import Dict, List
 
-from benchmarks.runs import in_words, run_once, top_1
+from benchmarks.runs import in_words, run_once, top_1, write_once
 
 _SIDE, _SIZE, _KEPT = 128, 16, 32
 # Part of a photograph's width, and pixels from one square to the next.
@@ -28,7 +28,7 @@ _VARIANTS: Dict[str, List[str]] = {
 
 
 def write_squares(directory: str) -> None:
-    """Writes the squares of all photographs as ``split/class/file``, unless they are there."""
+    """Writes the squares of all photographs as ``split/class/file``."""
     from PIL import Image
 
     from tf_simclrv2.data.sources.tiles import PHOTOGRAPHS, read_photograph
@@ -53,8 +53,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300)
     options = parser.parse_args()
     images = os.path.join(options.output, "images")
-    if not os.path.isdir(images):
-        write_squares(images)
+    write_once(images, write_squares)
     found: Dict[str, List[float]] = {name: [] for name in _VARIANTS}
     for seed in options.seeds.split(","):
         for number, (name, flags) in enumerate(_VARIANTS.items()):

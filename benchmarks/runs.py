@@ -1,5 +1,7 @@
 """What experiments share: commands run once in this process, and the accuracies that they wrote."""
 
+import os
+import shutil
 import statistics
 from typing import TYPE_CHECKING, Callable, List, Sequence, Tuple
 
@@ -35,6 +37,20 @@ def run_once(
         code = main([*arguments, f"--model_dir={directory}"])
         if code:
             raise SystemExit(code)
+
+
+def write_once(directory: str, write: Callable[[str], None]) -> None:
+    """Writes a directory, unless it is there; one that was left half written is written anew.
+
+    Args:
+      directory: to write.
+      write: writes what is in it, given a path.
+    """
+    if not os.path.isdir(directory):
+        half = f"{directory}.half"
+        shutil.rmtree(half, ignore_errors=True)
+        write(half)
+        os.rename(half, directory)
 
 
 def top_1(directory: str) -> float:

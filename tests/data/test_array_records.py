@@ -1,6 +1,7 @@
 """Data sets that TensorFlow Datasets has stored as ArrayRecord, whose examples come by index."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -51,17 +52,17 @@ def _seen(stream, count, *where):
     return [(each["id"], each["image"], int(each["label"])) for each in examples]
 
 
-@pytest.mark.parametrize("split", ["train", "test", "train[20:60]"])
+@pytest.mark.parametrize("split", ["train", "test", "train[20:60]", "train[1400:]+test[:9]"])
 def test_the_examples_are_those_of_tfrecord(stored, split):
     source, usual = open_source(DataConfig(data_dir=stored)), open_source(DataConfig())
     found, expected = _examples(source, split), _examples(usual, split)
     assert source.num_examples(split) == len(found) == len(expected)
-    # Both store them in the order of the same hashes.
-    assert [(each["image"], each["label"]) for each in found] == [
-        (each["image"], each["label"]) for each in expected
-    ]
-    as_stored = [each["id"].replace(b"array_record", b"tfrecord") for each in found]
-    assert as_stored == [each["id"] for each in expected]
+    # Both store them in the order of the same hashes; several files are interleaved in the other.
+    by_id = {each["id"]: (each["image"], each["label"]) for each in expected}
+    assert len(by_id) == len(found)
+    for each in found:
+        usual_id = each["id"].replace(b"array_record", b"tfrecord")
+        assert by_id[usual_id] == (each["image"], each["label"])
     columns = source.columns(split).with_labels()
     assert columns.ids.tolist() == [each["id"] for each in found]
     assert columns.labels.tolist() == [each["label"] for each in found]
@@ -82,8 +83,8 @@ def test_a_stream_is_the_same_from_any_position_and_reads_only_what_is_used(stor
     places.clear()
     own = [n for n in range(8, 200) if n % 8 // 4 == 1][:40]
     assert _seen(stream, 40, 8, 8, Part(1, 2, 2)) == [whole[n] for n in own]
-    others = {*order[[n for n in range(8, 200) if n % 8 // 4 == 0]]}
-    assert not others & {*places[:40]}
+    others = {*order[[n for n in range(8, 1400) if n % 8 // 4 == 0]]}
+    assert len(places) >= 40 and not others & {*places}
 
 
 def test_kept_examples_and_chosen_ones_are_read_once(stored, places, tmp_path):
@@ -148,20 +149,85 @@ def test_the_order_of_earlier_runs_can_be_kept(stored):
     assert len({*_seen(stream, 30)}) == 30
 
 
-def test_a_run_prepares_trains_and_evaluates(command, tmp_path):
-    (tmp_path / "stored").mkdir()
-    run, data = tmp_path / "run", f"--data_dir={tmp_path / 'stored'}"
-    steps = ["--train_batch_size=16", "--train_steps=2", "--image_size=8", *DIGITS_VIEWS]
-    pretrained = command(
-        "pretrain", data, "--file_format=array_record", *TINY, *steps, f"--model_dir={run}"
+def test_nothing_is_read_for_labels_that_there_are_not(stored, places, tmp_path):
+    source = open_source(DataConfig(data_dir=stored))
+    source.class_names = None
+    assert source.columns("train[:20]").labels.tolist() == [-1] * 20
+    data = DataConfig(data_dir=stored, cache_dataset=True)
+    stream = Stream(source, "train[:20]", 0, data=data)
+    assert {label for _, _, label in _seen(stream, 20)} == {-1} and len(places) == 20
+
+
+def test_a_file_that_is_cut_off_is_named(tmp_path):
+    data = DataConfig(data_dir=str(tmp_path), file_format="array_record")
+    source = open_source(data)
+    (file,) = (tmp_path / "digits/1.0.0").glob("*-test.array_record*")
+    file.write_bytes(file.read_bytes()[:-5000])
+    with pytest.raises(tf.errors.OpError, match=r"digits-test\.array_record"):
+        _examples(source, "test")
+
+
+STEPS = ["--train_batch_size=16", "--image_size=8", *DIGITS_VIEWS]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run on a data set that its own command has stored."""
+    from tf_simclrv2.programs.main import main
+
+    root = tmp_path_factory.mktemp("runs")
+    (root / "stored").mkdir()
+    flags = [f"--data_dir={root / 'stored'}", "--file_format=array_record", "--train_steps=2"]
+    assert main(["pretrain", *flags, *TINY, *STEPS, f"--model_dir={root / 'run'}"]) == 0
+    assert [*(root / "stored/digits/1.0.0").glob("*-test.array_record*")]
+    return root / "run"
+
+
+def _evaluated(path):
+    result = json.loads((path / "result.json").read_text())
+    return result["split"], result["num_examples"]
+
+
+def test_a_run_is_fine_tuned_and_evaluated_also_on_other_data(command, run, tmp_path):
+    tuned = tmp_path / "tuned"
+    outcome = command("finetune", f"--checkpoint={run}", "--labels_per_class=2", *STEPS,
+                      "--train_steps=2", f"--model_dir={tuned}")  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    assert _evaluated(tuned) == ("test", 360)
+    (tmp_path / "others").mkdir()
+    # The same data set, stored in the other way; and images of a folder.
+    for number in range(10):
+        (tmp_path / f"images/{number}").mkdir(parents=True)
+        image = Image.fromarray(np.full((8, 8, 3), number, np.uint8))
+        image.save(tmp_path / f"images/{number}/0.png")
+    for flags in ([f"--data_dir={tmp_path / 'others'}"],
+                  ["--dataset=folder", f"--data_dir={tmp_path / 'images'}"]):  # fmt: skip
+        outcome = command("evaluate", f"--model_dir={tuned}", *flags)
+        assert outcome.code == 0, outcome.err
+    assert [*(tmp_path / "others/digits/1.0.0").glob("*-test.tfrecord*")]
+
+
+def test_a_run_goes_on_with_or_without_the_flag_but_not_in_the_other_way(command, run, tmp_path):
+    kept = json.loads((run / "config.json").read_text())["config"]["data"]
+    assert kept["file_format"] == "array_record"
+    run = shutil.copytree(run, tmp_path / "run")
+    for number, flags in enumerate(([], ["--file_format=array_record"])):
+        outcome = command("pretrain", f"--data_dir={kept['data_dir']}", *flags, *TINY, *STEPS,
+                          f"--train_steps={3 + number}", f"--model_dir={run}")  # fmt: skip
+        assert outcome.code == 0, outcome.err
+    (tmp_path / "others").mkdir()
+    others = str(tmp_path / "others")
+    open_source(DataConfig(data_dir=others))
+    again = ["pretrain", *TINY, *STEPS, "--train_steps=9", f"--model_dir={run}"]
+    outcome = command(*again, f"--data_dir={others}")
+    assert outcome.code == 1 and outcome.err == (
+        f"error: --file_format=array_record: digits is stored in {others}/digits/1.0.0 as "
+        "tfrecord; leave it out of a new run, or name another --data_dir.\n"
     )
-    assert pretrained.code == 0, pretrained.err
-    assert [*(tmp_path / "stored/digits/1.0.0").glob("*-test.array_record*")]
-    tuned = command("finetune", f"--checkpoint={run}", "--labels_per_class=2", *steps,
-                    f"--model_dir={tmp_path / 'tuned'}")  # fmt: skip
-    assert tuned.code == 0, tuned.err
-    result = json.loads((tmp_path / "tuned/result.json").read_text())
-    assert (result["split"], result["num_examples"]) == ("test", 360), result
+    outcome = command(*again, f"--data_dir={others}", "--file_format=tfrecord")
+    assert outcome.code == 1 and outcome.err == (
+        f"error: --file_format=tfrecord: the run in {run} began with array_record.\n"
+    )
 
 
 def test_another_way_than_the_stored_one_is_refused(command, stored, tmp_path):
@@ -169,7 +235,7 @@ def test_another_way_than_the_stored_one_is_refused(command, stored, tmp_path):
     for given, stands in (
         ([f"--data_dir={stored}", "--file_format=tfrecord"],
          f"--file_format=tfrecord: digits is stored in {stored}/digits/1.0.0 as array_record; "
-         "leave it out, or name another --data_dir to prepare it in."),
+         "leave it out of a new run, or name another --data_dir."),
         (["--dataset=folder", f"--data_dir={tmp_path}", "--file_format=array_record"],
          "--file_format=array_record: is about what TensorFlow Datasets stores; leave it out with "
          "--dataset=folder."),

@@ -122,9 +122,11 @@ class DataConfig(Section):
         None,
         "How TensorFlow Datasets stores a data set that it prepares: tfrecord, or array_record, "
         "which any step reaches at once and of which each worker reads only its own images; by "
-        "default as it is stored, or tfrecord.",
+        "default as it is stored, or tfrecord. A run keeps to it.",
         choices=(TFRECORD, ARRAY_RECORD),
+        may_change=True,
         of_dataset=True,
+        follows_data=True,
     )
     cache_dataset: bool = setting(
         False, "Keep the data set's undecoded examples in memory.", may_change=True
@@ -305,6 +307,8 @@ class EvaluationConfig(Section):
             # Another folder may have its classes in its directories.
             class_level=data.class_level if same else data.class_level or None,
             eval_split=self.eval_split or (data.eval_split if same_labels else None),
+            # As it is stored.
+            file_format=data.file_format if same else None,
             eval_batch_size=self.eval_batch_size,
             eval_steps=self.eval_steps,
         )

@@ -14,6 +14,7 @@ from tf_simclrv2.config import (
     TrainingConfig,
     UnlabelledConfig,
     place,
+    refuse,
     sections_of,
 )
 from tf_simclrv2.config.following import follow, image_size
@@ -85,6 +86,9 @@ def as_begun(values: Mapping[str, object], config_class: Type[Config]) -> Dict[s
         for field in dataclasses.fields(kind)
         if field.metadata["follows_data"] or field.metadata["absent"] is not None
     }
+    begun_with, given = run.config.data.file_format, values.get("file_format")
+    if begun_with is not None and given not in (None, begun_with):
+        raise refuse("file_format", given, f"the run in {path} began with {begun_with}")
     if values.get("mixed_precision") == "auto":
         # Decided when the run began, perhaps on another machine.
         values = {**values, "mixed_precision": run.config.devices.mixed_precision}
@@ -176,7 +180,9 @@ def open_data(config: C) -> Tuple[Source, C]:
         check_images("eval_batch_size", config.data.eval_batch_size, at_once, size)
     return source, dataclasses.replace(
         config,
-        data=dataclasses.replace(config.data, image_size=size, eval_split=eval_split),
+        data=dataclasses.replace(
+            config.data, image_size=size, eval_split=eval_split, file_format=source.file_format
+        ),
         network=config.network.resolved(size),
     )
 

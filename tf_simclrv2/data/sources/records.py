@@ -1,7 +1,7 @@
 """Examples of TensorFlow Datasets that are stored as ArrayRecord, each reached by its number."""
 
 import os
-from typing import Any, Callable, Dict, List
+from typing import Any, Callable, Dict, List, Optional
 
 import numpy as np
 
@@ -43,12 +43,20 @@ class ArrayRecords:
 
     def features(self, number: tf.Tensor) -> _Features:
         """Reads the features of an example by its number, int64 scalar; its image is encoded."""
-        serialized = tf.numpy_function(
-            lambda each: self._serialized[int(each)], [number], tf.string, stateful=False
-        )
+        serialized = tf.numpy_function(self._read, [number], tf.string, stateful=False)
         return self._features.deserialize_example(
             tf.ensure_shape(serialized, []), decoders=self._undecoded
         )
+
+    def _read(self, number: np.int64) -> bytes:
+        reason: Optional[Exception] = None
+        try:
+            record: bytes = self._serialized[int(number)]
+        except RuntimeError as error:
+            record, reason = b"", error
+        if not record:  # No example is empty, but what was cut off reads as if it were.
+            raise OSError(f"{self.ids[int(number)].decode()} can't be read") from reason
+        return record
 
     def example(self, number: tf.Tensor) -> _Features:
         """Reads an example by its number, int64 scalar: encoded ``image``, and ``label``."""

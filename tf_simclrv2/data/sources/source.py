@@ -36,6 +36,7 @@ class Source(abc.ABC):
       class_names: names of the classes; None for a data set without labels.
       shuffle_buffer: undecoded examples that may be held for shuffling; None is all of them.
       directory: where its files are; None if there are none.
+      file_format: how TensorFlow Datasets stores it; None if it does not.
       evaluation_advice: what to do if there is no split to evaluate on.
       chosen_by: how images were chosen to be labelled, by id, as far as that is known.
       must_hold_out: whether training is refused if there is no split to evaluate on.
@@ -45,6 +46,7 @@ class Source(abc.ABC):
     class_names: Optional[List[str]]
     shuffle_buffer: Optional[int] = SHUFFLE_BUFFER
     directory: Optional[str] = None
+    file_format: Optional[str] = None
     evaluation_advice = (
         "name one with --eval_split, such as --eval_split=train[90%:] next to "
         "--train_split=train[:90%]"

@@ -66,6 +66,7 @@ class TableSource(Source):
         assert data.labels, "there is no table"
         self.base, self.pool, self._path = base, pool, data.labels
         self.name, self.directory = base.name, base.directory
+        self.file_format = base.file_format
         self.shuffle_buffer = base.shuffle_buffer
         table = read_labels(data.labels)
         self._listed = base.listed(pool)

@@ -57,8 +57,8 @@ class TfdsSource(Source):
         self._data_dir = None if data.data_dir is None else os.path.expanduser(data.data_dir)
         if self._data_dir is not None and not os.path.isdir(self._data_dir):
             raise refuse("data_dir", data.data_dir, "must be an existing directory")
-        self._file_format = data.file_format
-        self._builder = self._open()
+        self._builder = self._open(data.file_format)
+        self.file_format = self._builder.info.file_format.value
         self.directory = os.fspath(self._builder.data_dir)
         features = self._builder.info.features
         named = isinstance(features, tfds.features.FeaturesDict) and "image" in features
@@ -80,24 +80,27 @@ class TfdsSource(Source):
         if "label" in features and isinstance(features["label"], tfds.features.ClassLabel):
             self.class_names = list(features["label"].names)
 
-    def _open(self) -> Any:
-        """Opens TensorFlow Datasets' builder, which knows what is prepared by now."""
+    def _open(self, file_format: Optional[str]) -> Any:
+        """Opens TensorFlow Datasets' builder, which knows what is prepared by now.
+
+        Args:
+          file_format: how it must be stored, or is to be; None leaves that open.
+        """
         import tensorflow_datasets as tfds
 
         try:
             builder = tfds.builder(self.name, data_dir=self._data_dir)
-            if self._file_format is not None and not builder.data_path.exists():
-                named = {"file_format": self._file_format}
-                builder = tfds.builder(self.name, data_dir=self._data_dir, **named)
+            if file_format is not None and not builder.data_path.exists():
+                builder = tfds.builder(self.name, data_dir=self._data_dir, file_format=file_format)
         except _UNUSABLE as error:
             raise UnknownDataset(_first_line(error)) from error
         stored = builder.info.file_format.value
-        if self._file_format not in (None, stored):
+        if file_format not in (None, stored):
             raise refuse(
                 "file_format",
-                self._file_format,
-                f"{self.name} is stored in {builder.data_dir} as {stored}; leave it out, or name "
-                "another --data_dir to prepare it in",
+                file_format,
+                f"{self.name} is stored in {builder.data_dir} as {stored}; leave it out of a new "
+                "run, or name another --data_dir",
             )
         if stored == ARRAY_RECORD and importlib.util.find_spec("array_record") is None:
             raise ConfigError(
@@ -135,10 +138,10 @@ class TfdsSource(Source):
         try:
             with only_one(root, self.name):
                 # Another process may have prepared it meanwhile.
-                self._builder = self._open()
+                self._builder = self._open(self.file_format)
                 self._download()
         except Exception as error:
-            self._builder = self._open()
+            self._builder = self._open(self.file_format)
             if self.is_prepared():
                 return  # Another process was faster, where there are no locks.
             raise ConfigError(
@@ -204,7 +207,9 @@ class TfdsSource(Source):
             return None
         records = self._records(split)
         ids = np.array(records.ids, object)
-        return Columns(b"", ids, None, records, np.arange(len(ids)))
+        # Labels are read with the images.
+        none = np.full(len(ids), UNLABELLED, np.int64) if self.class_names is None else None
+        return Columns(b"", ids, none, records, np.arange(len(ids)))
 
     def index(self, split: str) -> tf.data.Dataset:
         import tensorflow_datasets as tfds
@@ -227,7 +232,7 @@ class TfdsSource(Source):
     @property
     def _is_by_index(self) -> bool:
         """Whether examples are stored so that each is reached by its number."""
-        return self._builder.info.file_format.value == ARRAY_RECORD
+        return self.file_format == ARRAY_RECORD
 
     def _records(self, split: str) -> ArrayRecords:
         return ArrayRecords(self._builder, split, self._chosen)
