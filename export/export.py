@@ -58,6 +58,7 @@ def export(config: ExportSection) -> None:
         source.class_names if network.supervised_head is not None else None,
         source.config.optimization,
         source.config.data.max_image_pixels,
+        source.config.data.cache_max_side,
         calibration,
     )
     with directory.replacing(config.export_dir, config.overwrite, _size(network, config)) as new:

@@ -19,6 +19,8 @@ class Model:
       class_names: names of the classes; None without a classifier.
       optimization: how it was trained; modules that can be trained carry its weight decay.
       max_image_pixels: pixels that an image file may have.
+      max_side: pixels to which the shorter side of larger image files is reduced first; None
+        leaves them.
       calibration: by which probabilities are scaled; None leaves them the softmax of the logits.
     """
 
@@ -27,6 +29,7 @@ class Model:
     class_names: Optional[List[str]]
     optimization: OptimizationConfig
     max_image_pixels: int = MAX_IMAGE_PIXELS
+    max_side: Optional[int] = None
     calibration: Optional[Calibration] = None
 
     @property

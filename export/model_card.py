@@ -76,8 +76,8 @@ def model_card(subject: Subject, config: ExportSection) -> str:
         "Calibration": calibrated(calibration) if class_names else None,
         "Training step": f"{step:,}",
         "Input": "RGB images, float32 [batch, height, width, 3] in [0, 1]; trained and evaluated "
-        f"at {size} x {size} pixels. Divide images of 0 to 255 by 255 first: the model takes them "
-        "without an error, and its answers are then wrong",
+        f"at {size} x {size} pixels{_reduced(run)}. Divide images of 0 to 255 by 255 first: the "
+        "model takes them without an error, and its answers are then wrong",
         "Outputs": outputs,
         "Intended use": _intended_use(bool(class_names)),
         "Limits": _limits(bool(class_names)),
@@ -90,6 +90,17 @@ def model_card(subject: Subject, config: ExportSection) -> str:
     lines = [f"# {title}", "", "| | |", "|---|---|"]
     lines += [f"| {name} | {value} |" for name, value in rows.items() if value is not None]
     return "\n".join(lines) + "\n" + _snippets(config.chosen_formats, size, bool(class_names))
+
+
+def _reduced(run: RunDirectory) -> str:
+    """What was done to large images, which ``serving_bytes`` does by itself."""
+    side = run.config.data.cache_max_side
+    if side is None:
+        return ""
+    return (
+        f", from images whose shorter side was reduced to {side} pixels by averaging if it had "
+        "more, as serving_bytes does"
+    )
 
 
 def _snippets(names: Sequence[str], image_size: int, classifies: bool) -> str:

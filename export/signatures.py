@@ -3,7 +3,7 @@
 No class of this project or of Keras is in an export, so that any TensorFlow 2 loads it.
 """
 
-from typing import Dict, Tuple
+from typing import Dict, Optional, Tuple
 
 from tf_simclrv2.config.data import MAX_IMAGE_PIXELS
 from tf_simclrv2.data.decoding import Decoder
@@ -39,7 +39,10 @@ def outputs_of(
 
 
 def decode_batch(
-    image_bytes: tf.Tensor, image_size: int, max_pixels: int = MAX_IMAGE_PIXELS
+    image_bytes: tf.Tensor,
+    image_size: int,
+    max_pixels: int = MAX_IMAGE_PIXELS,
+    max_side: Optional[int] = None,
 ) -> Tuple[tf.Tensor, tf.Tensor]:
     """Decodes, crops and resizes encoded images as evaluation does.
 
@@ -47,6 +50,7 @@ def decode_batch(
       image_bytes: string [batch], contents of files.
       image_size: side in pixels.
       max_pixels: that a file may have.
+      max_side: see :func:`evaluation_view`.
 
     Returns:
       The images, float32 [batch, image_size, image_size, 3] in [0, 1]; and whether each could be
@@ -55,7 +59,7 @@ def decode_batch(
     decoder = Decoder(on_host=False, max_pixels=max_pixels)
 
     def view_of(number, contents):
-        return number, evaluation_view(decoder(contents), image_size)
+        return number, evaluation_view(decoder(contents), image_size, max_side=max_side)
 
     # Only a data set goes on after an error. It needs at least one element.
     count, shape = tf.size(image_bytes, tf.int64), [image_size, image_size, 3]

@@ -133,7 +133,9 @@ def serving_module(
 
     @tf.function(input_signature=[IMAGE_BYTES])
     def serve_bytes(image_bytes):
-        images, valid = decode_batch(image_bytes, model.image_size, model.max_image_pixels)
+        images, valid = decode_batch(
+            image_bytes, model.image_size, model.max_image_pixels, model.max_side
+        )
         return marked(serve(images), valid)
 
     @tf.function(input_signature=[IMAGES])

@@ -1,5 +1,6 @@
 """Large photographs, reduced once as the cache keeps them."""
 
+import dataclasses
 import glob
 import io
 import os
@@ -9,13 +10,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from export.signatures import decode_batch
 from tests.conftest import DIGITS_VIEWS, TINY
-from tf_simclrv2.config import DataConfig
+from tf_simclrv2.config import AugmentationConfig, DataConfig, PretrainConfig, RunConfig
+from tf_simclrv2.data.batches import evaluation_batches
 from tf_simclrv2.data.decoding import ANY
 from tf_simclrv2.data.reducing import reduced
 from tf_simclrv2.data.sources import open_source
-from tf_simclrv2.data.stream import Stream
+from tf_simclrv2.data.stream import Part, Stream
+from tf_simclrv2.keras2 import tf
+from tf_simclrv2.runtime.devices import Devices
 from tf_simclrv2.training import inputs
+
+PLAIN = AugmentationConfig(
+    use_crop=False, use_flip=False, color_jitter_strength=0, grayscale_probability=0,
+    use_blur=False,
+)  # fmt: skip
 
 
 def _gradient(height, width, shade=0):
@@ -99,6 +109,35 @@ def test_labelled_images_are_reduced_as_they_are_kept_in_memory(folder, order):
     ids = ["0/2.png", "1/1.png"]
     assert _sides(folder, ids, order=order, cache_max_side=32) == dict.fromkeys(ids, (32, 43))
     assert glob.glob(f"{folder}/cache_*") == []
+
+
+def test_evaluation_monitors_and_exports_see_images_as_training_does(folder):
+    from tf_simclrv2.training.monitored import Monitored
+
+    # Stripes of three pixels, which averages of three turn grey. Without them other greys result.
+    stripes = np.tile(np.array([0, 0, 255], np.uint8), 32)[None, :, None].repeat(96, 0).repeat(3, 2)
+    for path in glob.glob(f"{folder}/images/*/*"):
+        Image.fromarray(stripes).save(f"{path}.png")
+        os.remove(path)
+    data = DataConfig(
+        dataset="folder", data_dir=f"{folder}/images", image_size=16, holdout_fraction=0,
+        cache_path=f"{folder}/cache_", cache_max_side=32,
+    )  # fmt: skip
+    source = open_source(data)
+    grey = np.full([16, 16, 3], 85 / 255)
+    (batch,) = evaluation_batches(source, data, "train").as_numpy_iterator()
+    np.testing.assert_allclose(batch["image"], [grey] * len(batch["image"]), atol=0.01)
+    content = [next(iter(source.examples("train").as_numpy_iterator()))["image"]]
+    served, valid = decode_batch(tf.constant(content), 16, max_side=32)
+    np.testing.assert_array_equal(served, batch["image"][:1])
+    assert valid.numpy().all()
+    config = PretrainConfig(RunConfig("run"), data=data, augmentation=PLAIN)
+    (batch,) = Monitored.of(config, source, Devices()).batches(Part()).as_numpy_iterator()
+    for name in ("image", "view_1", "view_2"):
+        np.testing.assert_allclose(batch[name] / 255, [grey] * len(batch["image"]), atol=0.03)
+    unreduced = dataclasses.replace(data, cache_max_side=None)
+    (batch,) = evaluation_batches(source, unreduced, "train").as_numpy_iterator()
+    assert np.abs(batch["image"] - grey).min() > 0.15
 
 
 @pytest.mark.parametrize(

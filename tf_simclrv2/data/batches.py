@@ -187,9 +187,9 @@ def evaluation_batches(
 
     Args:
       source: the data set.
-      data: image size, batch size (at most the split's images, rounded up to a multiple of the
-        replicas) and number of batches
-        (of the size before rounding, so that any number of replicas sees the same images).
+      data: image size, to what larger images are reduced before, batch size (at most the split's
+        images, rounded up to a multiple of the replicas) and number of batches (of the size before
+        rounding, so that any number of replicas sees the same images).
       split: which split.
       part: the part of each batch to make.
 
@@ -212,7 +212,7 @@ def evaluation_batches(
     def transform(number, drawn):
         example, weight = drawn
         image = decoder(read(example)["image"])
-        image = evaluation_view(image, size, may_be_large=decoder.unusual)
+        image = evaluation_view(image, size, decoder.unusual, data.cache_max_side)
         told = {"id": example["id"], "label": example["label"], "number": number}
         return {**told, "image": image, "weight": weight}
 

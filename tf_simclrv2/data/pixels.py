@@ -128,3 +128,24 @@ def reduced(image: tf.Tensor, power: tf.Tensor) -> tf.Tensor:
         return tf.cast(means + 0.5, tf.uint8)
 
     return tf.cond(power > 0, smaller, lambda: image)
+
+
+def averaged(pixels: tf.Tensor, max_side: int) -> tf.Tensor:
+    """An image whose shorter side has at most so many pixels: averages, if it has more.
+
+    Args:
+      pixels: uint8 [height, width, channels].
+      max_side: pixels that the shorter side may have.
+
+    Returns:
+      uint8, of the same proportions.
+    """
+    sides = tf.shape(pixels)[:2]
+    factor = max_side / tf.reduce_min(sides)
+
+    def smaller() -> tf.Tensor:
+        size = tf.cast(tf.round(tf.cast(sides, tf.float64) * factor), tf.int32)
+        averages = tf.image.resize(pixels, size, tf.image.ResizeMethod.AREA)
+        return tf.saturate_cast(tf.round(averages), tf.uint8)
+
+    return tf.cond(factor < 1, smaller, lambda: tf.identity(pixels))

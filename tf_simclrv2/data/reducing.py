@@ -4,6 +4,7 @@ from typing import Callable, Optional
 
 from tf_simclrv2.data.decoding import Decoder
 from tf_simclrv2.data.images import read
+from tf_simclrv2.data.pixels import averaged
 from tf_simclrv2.keras2 import tf
 
 # So high that a view of a reduced image differs from that of the image less than from the next one.
@@ -25,17 +26,11 @@ def reduced(image: tf.Tensor, max_side: int, decoder: Decoder) -> tf.Tensor:
     """
     image = tf.convert_to_tensor(image)
     pixels = decoder(image)
-    sides = tf.shape(pixels)[:2]
-    factor = max_side / tf.reduce_min(sides)
-    size = tf.cast(tf.round(tf.cast(sides, tf.float64) * factor), tf.int32)
-
-    def smaller() -> tf.Tensor:
-        averages = tf.image.resize(pixels, size, tf.image.ResizeMethod.AREA)
-        rounded = tf.saturate_cast(tf.round(averages), tf.uint8)
-        return tf.io.encode_jpeg(rounded, quality=QUALITY, chroma_downsampling=False)
-
-    is_large = tf.logical_and(factor < 1, tf.reduce_max(size) <= _MOST_PIXELS_OF_SIDE)
-    return tf.cond(is_large, smaller, lambda: image)
+    small = averaged(pixels, max_side)
+    is_reduced = tf.reduce_any(tf.shape(small) < tf.shape(pixels))
+    is_reduced = tf.logical_and(is_reduced, tf.reduce_max(tf.shape(small)) <= _MOST_PIXELS_OF_SIDE)
+    encode = lambda: tf.io.encode_jpeg(small, quality=QUALITY, chroma_downsampling=False)  # noqa: E731
+    return tf.cond(is_reduced, encode, lambda: image)
 
 
 def reducer(

@@ -155,6 +155,8 @@ class Frozen:
         """
         images, labels = self._images_of(split)
         name = self.weights.named(self.data.resolved_image_size)
+        if self.data.cache_max_side is not None:
+            name += f"_of_{self.data.cache_max_side}px"
         store = FeatureStore(self.path, name, self.weights.dim, self.feature_type)
         called = [split, self.source.name, str(self.source.directory)]
         compute = functools.partial(self._compute, split, len(images.ids))

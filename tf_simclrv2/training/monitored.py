@@ -8,7 +8,7 @@ from tf_simclrv2.config import DataConfig, PretrainConfig, refuse
 from tf_simclrv2.config.monitors import NEED_LABELS, NO_BEST
 from tf_simclrv2.data.batches import Views
 from tf_simclrv2.data.batches import batches as batches_of
-from tf_simclrv2.data.images import read
+from tf_simclrv2.data.reducing import read_reduced
 from tf_simclrv2.data.sources import Source
 from tf_simclrv2.data.stream import WHOLE, Part, Stream, only
 from tf_simclrv2.evaluation.representation import FEWEST_OF_CLASS
@@ -26,9 +26,11 @@ class _Drawn(Stream):
 
     Attributes:
       count: how many they are.
+      max_side: pixels to which the shorter side of larger images is reduced; None leaves them.
     """
 
     count = 0
+    max_side: Optional[int] = None
     _whole: Optional[tf.data.Dataset] = None
 
     @property
@@ -53,7 +55,8 @@ class _Drawn(Stream):
 
     def examples(self, start: int = 0, batch_size: int = 1, part: Part = WHOLE) -> tf.data.Dataset:
         assert self._whole is not None, "nothing was drawn"
-        drawn = self._whole.skip(start).take(self.count).map(read).cache()
+        drawn = self._whole.skip(start).take(self.count)
+        drawn = read_reduced(drawn, self.decoder, self.max_side).cache()
         return part.shared(drawn, start, batch_size)
 
 
@@ -96,6 +99,7 @@ class Monitored:
             data, cache_dataset=False, cache_path=None, cache_max_side=None
         )
         stream = _Drawn(source, split, config.run.seed, data=uncached)
+        stream.max_side = data.cache_max_side
         wanted = stream.draw(min(config.monitors.monitor_images, source.num_examples(split)))
         replicas = devices.num_replicas
         steps = -(-wanted // max(config.optimization.train_batch_size, replicas)) or 1

@@ -1,10 +1,10 @@
 """Which part of an image a view shows: random crops, the centre crop, and resizing."""
 
-from typing import Tuple
+from typing import Optional, Tuple
 
 from tf_simclrv2.config import LARGEST_CIFAR_STEM_IMAGE, AugmentationConfig
 from tf_simclrv2.data.decoding import ANY, Decoder
-from tf_simclrv2.data.pixels import MOST_IN_FLOATS
+from tf_simclrv2.data.pixels import MOST_IN_FLOATS, averaged
 from tf_simclrv2.data.views.image_parts import of_parts
 from tf_simclrv2.keras2 import tf
 
@@ -98,18 +98,24 @@ def resize(image: tf.Tensor, image_size: int) -> tf.Tensor:
     return tf.image.resize(image, [image_size, image_size], tf.image.ResizeMethod.BICUBIC)
 
 
-def evaluation_view(image: tf.Tensor, image_size: int, may_be_large: bool = True) -> tf.Tensor:
+def evaluation_view(
+    image: tf.Tensor, image_size: int, may_be_large: bool = True, max_side: Optional[int] = None
+) -> tf.Tensor:
     """The view for evaluation: the centre of large images, small images as they are, resized.
 
     Args:
       image: uint8 [height, width, 3].
       image_size: height and width of the view in pixels.
       may_be_large: whether to look if there are so many pixels that no copy in floating point fits.
+      max_side: pixels that the shorter side may have; an image with more is averaged first, as
+        those that the network learnt from were.
 
     Returns:
       float32 [image_size, image_size, 3] in [0, 1].
     """
     image = tf.convert_to_tensor(image)
+    if max_side is not None:
+        image = averaged(image, max_side)
     if image_size > LARGEST_CIFAR_STEM_IMAGE:
         image = center_crop(image, EVALUATION_CROP_PROPORTION)
 
