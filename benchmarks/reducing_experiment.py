@@ -1,4 +1,4 @@
-"""Compares the linear probe of runs with and without --cache_max_side, on pieces of photographs.
+"""Compares what is learnt with and without --cache_max_side, on pieces of photographs.
 
 Runs the commands one after the other in this process; runs that are in the output directory already
 are not repeated. Run it from the project's root:
@@ -14,7 +14,7 @@ import argparse
 import os
 from typing import Dict, List
 
-from benchmarks.runs import in_words, run_once, top_1, write_once
+from benchmarks.runs import in_words, run_once, write_once
 
 _SIDE, _SIZE, _KEPT = 128, 16, 32
 # Part of a photograph's width, and pixels from one square to the next.
@@ -25,6 +25,13 @@ _VARIANTS: Dict[str, List[str]] = {
     "as they are": [],
     f"reduced to {_KEPT} pixels": [f"--cache_max_side={_KEPT}"],
 }
+# By their names in result.json.
+_EVALUATORS = {
+    "classifier": "linear probe while pretraining",
+    "ridge": "ridge regression afterwards",
+    "knn": "nearest neighbours afterwards",
+}
+Measured = Dict[str, float]
 
 
 def write_squares(directory: str) -> None:
@@ -54,7 +61,7 @@ def main() -> None:
     options = parser.parse_args()
     images = os.path.join(options.output, "images")
     write_once(images, write_squares)
-    found: Dict[str, List[float]] = {name: [] for name in _VARIANTS}
+    found: Dict[str, List[Measured]] = {name: [] for name in _VARIANTS}
     for seed in options.seeds.split(","):
         for number, (name, flags) in enumerate(_VARIANTS.items()):
             directory = os.path.join(options.output, f"{number}_{seed}")
@@ -65,11 +72,31 @@ def main() -> None:
                  f"--cache_path={options.output}/kept_", *flags],
                 directory,
             )  # fmt: skip
-            found[name].append(top_1(directory))
-    differences = [two - one for one, two in zip(*found.values())]
-    print(f"| squares of {_SIDE} pixels | linear probe, top-1 in % |\n|---|--:|")
-    for name, values in {**found, "difference": differences}.items():
-        print(f"| {name} | {in_words(values)} |")
+            found[name].append(measure(directory))
+    print(f"| top-1 in % | {' | '.join(_EVALUATORS.values())} |")
+    print("|---|" + "--:|" * len(_EVALUATORS))
+    as_they_are, reduced = found.values()
+    differences = [{key: two[key] - one[key] for key in one}
+                   for one, two in zip(as_they_are, reduced)]  # fmt: skip
+    for name, of in {**found, "difference": differences}.items():
+        words = [in_words([each[evaluator] for each in of]) for evaluator in _EVALUATORS]
+        print(f"| {name} | {' | '.join(words)} |")
+
+
+def measure(directory: str) -> Measured:
+    """The accuracies of a run in %, by evaluator."""
+    from tf_simclrv2.programs.main import main as simclrv2
+    from tf_simclrv2.runtime.run_directory import RunDirectory
+
+    run = RunDirectory(directory)
+    result = run.result()
+    if result is None or "ridge" not in result:
+        code = simclrv2(["evaluate", f"--model_dir={directory}", "--evaluators=knn,ridge"])
+        if code:
+            raise SystemExit(code)
+        result = run.result()
+        assert result is not None
+    return {name: 100 * result[name]["accuracy"] for name in _EVALUATORS}
 
 
 if __name__ == "__main__":
