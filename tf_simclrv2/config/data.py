@@ -153,12 +153,6 @@ class DataConfig(Section):
     def _check_combinations(self) -> None:
         if self.classes and not self.labels:
             raise refuse("classes", self.classes, "needs --labels, the table of their images")
-        if self.file_format and self.dataset == "folder":
-            raise refuse(
-                "file_format",
-                self.file_format,
-                "is about what TensorFlow Datasets stores; leave it out with --dataset=folder",
-            )
         if self.check_images != "full" and self.order != "index":
             raise refuse(
                 "check_images",

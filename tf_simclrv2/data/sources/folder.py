@@ -66,6 +66,12 @@ class FolderSource(Source):
         self._root = os.path.expanduser(data.data_dir)
         if not os.path.isdir(self._root):
             raise self._refuse("must be an existing directory")
+        if labelled and data.file_format is not None:
+            raise refuse(
+                "file_format",
+                data.file_format,
+                "is about what TensorFlow Datasets stores; leave it out with --dataset=folder",
+            )
         self.directory = place(self._root)
         self._checked: Dict[str, Usable] = {}
         self._classes = classes
