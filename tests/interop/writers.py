@@ -104,3 +104,13 @@ def _tiny(flavor, proj_head_mode, num_classes) -> Values:
 def files_of(path: str):
     """What stands in a directory, or None without one."""
     return sorted(os.listdir(path)) if os.path.exists(path) else None
+
+
+def converted_run(root: str) -> str:
+    """A run that ``convert`` makes of a tiny checkpoint, so that nothing has to be trained."""
+    from tf_simclrv2.programs.main import main
+
+    theirs, path = write_tf1(os.path.join(root, "theirs"), tiny("tf1")), os.path.join(root, "run")
+    convert = ["convert", f"--google_checkpoint={theirs}", f"--model_dir={path}"]
+    assert main([*convert, "--image_size=8"]) == 0
+    return path

@@ -4,20 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.interop.writers import tiny, write_tf1
+from tests.interop.writers import converted_run
 from tf_simclrv2.runtime.run_directory import RunDirectory
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A converted run, which takes no training."""
-    from tf_simclrv2.programs.main import main
-
-    root = tmp_path_factory.mktemp("few")
-    theirs, path = write_tf1(str(root / "theirs"), tiny("tf1")), str(root / "run")
-    convert = ["convert", f"--google_checkpoint={theirs}", f"--model_dir={path}"]
-    assert main([*convert, "--image_size=8"]) == 0
-    return path
+    return converted_run(str(tmp_path_factory.mktemp("few")))
 
 
 def _images(root, of_class):

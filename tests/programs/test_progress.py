@@ -7,21 +7,14 @@ import pytest
 from PIL import Image
 
 from export import formats
-from tests.interop.writers import tiny, write_tf1
+from tests.interop.writers import converted_run, tiny
 from tf_simclrv2 import progress
 from tf_simclrv2.programs import projector
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A converted run, which takes no training."""
-    from tf_simclrv2.programs.main import main
-
-    root = tmp_path_factory.mktemp("progress")
-    theirs, path = write_tf1(str(root / "theirs"), tiny("tf1")), str(root / "run")
-    convert = ["convert", f"--google_checkpoint={theirs}", f"--model_dir={path}"]
-    assert main([*convert, "--image_size=8"]) == 0
-    return path
+    return converted_run(str(tmp_path_factory.mktemp("progress")))
 
 
 @pytest.fixture
