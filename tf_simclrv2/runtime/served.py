@@ -104,8 +104,9 @@ def load_served(directory: str) -> Served:
     model = _model(directory)
 
     def serve(image_bytes: tf.Tensor) -> Dict[str, tf.Tensor]:
-        # The signature's functions live as long as the model does.
-        return model.signatures[_SIGNATURE](image_bytes)
+        # The signature's functions live as long as the model does. Called without the name, it
+        # first fails with a message that shows the contents of all files, which takes long.
+        return model.signatures[_SIGNATURE](image_bytes=image_bytes)
 
     return Served(serve, class_names, "valid" in signatures[_SIGNATURE].outputs)
 
