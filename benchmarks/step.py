@@ -1,24 +1,28 @@
-"""Measures a step of pretraining on the CPU, with LARS, against another checkout or in bfloat16.
+"""Measures a step of pretraining on the CPU, with LARS, against another checkout or PyTorch.
 
 Run from the project's root; DIRECTORY holds the other checkout, such as an earlier commit:
 
   git worktree add DIRECTORY COMMIT
   python -m benchmarks.step --other=DIRECTORY --depth=50 --image_size=64 --batch=32
   python -m benchmarks.step --formats=float32,mixed_bfloat16 --depth=50 --image_size=64 --batch=32
+  python -m benchmarks.step --torch=PYTHON --formats=float32,mixed_bfloat16
 
-The images are random, and none is read. CPU seconds are those of all threads. The whole is a step;
-the optimizer is the part that updates the weights, measured by itself.
+PYTHON is one that has PyTorch, and runs benchmarks.torch_step. The images are random, and none is
+read. CPU seconds are those of all threads. The whole is a step; the optimizer is the part that
+updates the weights, measured by itself.
 """
 
 import argparse
 import statistics
+import subprocess
 import time
 from typing import Callable, Dict, List
 
 _CALLS = 5
 
 
-def _cpu_seconds(call: Callable[[], object]) -> float:
+def cpu_seconds(call: Callable[[], object]) -> float:
+    """The median of the CPU seconds that calls take, after a first one that doesn't count."""
     call()
     seconds = []
     for _ in range(_CALLS):
@@ -61,13 +65,14 @@ def measure(depth: int, image_size: int, batch: int, number_format: str) -> None
     variables = learner.network.trainable_variables
     gradients = [tf.fill(each.shape, 1e-3) for each in variables]
     update = tf.function(lambda: learner.optimizer.apply_gradients(zip(gradients, variables)))
-    print(_cpu_seconds(lambda: step(images)), _cpu_seconds(update))
+    print(cpu_seconds(lambda: step(images)), cpu_seconds(update))
 
 
 def main() -> None:
     """Runs what the command line asks for, and prints a table in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--other", help="directory of another checkout")
+    parser.add_argument("--torch", help="a Python that has PyTorch, to compare with")
     parser.add_argument("--depth", type=int, default=50, help="of the ResNet")
     parser.add_argument("--image_size", type=int, default=64)
     parser.add_argument("--batch", type=int, default=32)
@@ -91,19 +96,32 @@ def main() -> None:
 
 
 def _medians(options: argparse.Namespace, flags: List[str]) -> Dict[str, List[float]]:
-    """CPU seconds of a step and its update by what is compared: formats, else checkouts."""
+    """CPU seconds of a step and its update by what is compared."""
     from benchmarks.checkouts import in_turns
 
     formats = options.formats.split(",")
-    if len(formats) == 1:
+    if len(formats) == 1 and not options.torch:
         return in_turns(
             __file__, [*flags, f"--formats={formats[0]}"], options.other, options.rounds
         )
-    found: Dict[str, List[List[float]]] = {each: [] for each in formats}
+    found: Dict[str, List[List[float]]] = {}
     for _ in range(options.rounds):
         for each in formats:
-            found[each] += in_turns(__file__, [*flags, f"--formats={each}"], None, 1).values()
+            ours = in_turns(__file__, [*flags, f"--formats={each}"], None, 1)
+            found.setdefault(each, []).extend(ours.values())
+            if options.torch:
+                found.setdefault(f"PyTorch, {each}", []).append(_of_torch(options, each))
     return {each: [statistics.median(part) for part in zip(*rows)] for each, rows in found.items()}
+
+
+def _of_torch(options: argparse.Namespace, number_format: str) -> List[float]:
+    """CPU seconds of PyTorch's step and its update."""
+    sizes = [str(size) for size in (options.depth, options.image_size, options.batch)]
+    done = subprocess.run(
+        [options.torch, "-m", "benchmarks.torch_step", *sizes, number_format],
+        check=True, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    return [float(seconds) for seconds in done.stdout.split()]
 
 
 if __name__ == "__main__":
