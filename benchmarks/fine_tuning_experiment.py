@@ -1,4 +1,4 @@
-"""Compares ways to fine-tune on a few labels.
+"""Compares ways to fine-tune on a few labels, or to distill what was fine-tuned.
 
 Nothing here sees the test split, so a recipe can be chosen by it. Labels are drawn from 70% of the
 training split, one draw for each seed, and the rest is classified. Pretraining runs take the draws
@@ -7,31 +7,59 @@ root:
 
   python -m benchmarks.fine_tuning_experiment --output=runs/fine_tuning --dataset=digits \\
     --runs=RUN,RUN,RUN --variants=recipe,random_head,frozen --seeds=0,1,2,3,4,5,6,7,8,9
+  python -m benchmarks.fine_tuning_experiment --output=runs/fine_tuning --dataset=digits \\
+    --step=distill --variants=recipe,cool,warm,shifts_teacher
+
+The second command distills the runs that the first one made by the recipe.
 """
 
 import argparse
+import contextlib
 import os
-from typing import Dict, List
+from typing import ContextManager, Dict, List
 
+from benchmarks.candidates import averaged_weights, averaging_teacher, smoothed_labels
 from benchmarks.runs import in_words, run_once, top_1
 from benchmarks.views_experiment import TO_CHOOSE
 
 # Of each data set: the share of that part that makes as many labels as 1% of the whole.
 _FRACTIONS = {"digits": 14 / 1006, "tiles": 30 / 2134}
-# On top of flags/DATASET/finetune_1pct.txt.
+# By step: flags on top of flags/DATASET/finetune_1pct.txt and of self_distill.txt.
 VARIANTS = {
-    "recipe": [],
-    "random_head": ["--head_start=random"],
-    "frozen": ["--fine_tune_after_block=4"],
-    "last_block": ["--fine_tune_after_block=3"],
-    "short": ["--train_steps=20"],
-    "long": ["--train_steps=180"],
-    "slow": ["--learning_rate=0.0001"],
-    "fast": ["--learning_rate=0.001"],
-    "long_fast": ["--train_steps=180", "--learning_rate=0.001"],
-    "from_input": ["--ft_proj_selector=0"],
-    "last_layer": ["--ft_proj_selector=2"],
+    "finetune": {
+        "recipe": [],
+        "random_head": ["--head_start=random"],
+        "frozen": ["--fine_tune_after_block=4"],
+        "last_block": ["--fine_tune_after_block=3"],
+        "short": ["--train_steps=20"],
+        "long": ["--train_steps=180"],
+        "slow": ["--learning_rate=0.0001"],
+        "fast": ["--learning_rate=0.001"],
+        "long_fast": ["--train_steps=180", "--learning_rate=0.001"],
+        "from_input": ["--ft_proj_selector=0"],
+        "last_layer": ["--ft_proj_selector=2"],
+        "smoothed_labels": [],
+        "averaged_weights": [],
+    },
+    "distill": {
+        "recipe": [],
+        "cool": ["--distillation_temperature=0.5"],
+        "warm": ["--distillation_temperature=2"],
+        "shifts_teacher": [],
+        "turns_teacher": [],
+    },
 }
+
+
+def changed(variant: str) -> ContextManager[None]:
+    """What a variant changes besides flags."""
+    if variant == "smoothed_labels":
+        return smoothed_labels()
+    if variant == "averaged_weights":
+        return averaged_weights()
+    if variant.endswith("_teacher"):
+        return averaging_teacher(variant.split("_")[0])
+    return contextlib.nullcontext()
 
 
 def main() -> None:
@@ -39,29 +67,44 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", required=True, help="directory for the runs")
     parser.add_argument("--dataset", default="digits", choices=tuple(_FRACTIONS))
-    parser.add_argument("--runs", required=True, help="pretraining runs, separated by commas")
-    parser.add_argument("--variants", default="recipe", help=", ".join(VARIANTS))
+    parser.add_argument("--step", default="finetune", choices=tuple(VARIANTS))
+    parser.add_argument("--runs", default="", help="pretraining runs, separated by commas")
+    parser.add_argument("--variants", default="recipe", help="by step: " + str(VARIANTS))
     parser.add_argument("--seeds", default="0,1,2,3,4,5,6,7,8,9")
     options = parser.parse_args()
-    runs, seeds = options.runs.split(","), options.seeds.split(",")
-    labels = f"--label_fraction={_FRACTIONS[options.dataset]}"
+    if options.step == "finetune" and not options.runs:
+        parser.error("--step=finetune needs --runs")
     found: Dict[str, List[float]] = {}
     for variant in options.variants.split(","):
-        for number, seed in enumerate(seeds):
-            directory = os.path.join(options.output, f"{options.dataset}_{variant}_{seed}")
-            run_once(
-                ["finetune", f"--recipe={options.dataset}/finetune_1pct", labels,
-                 *map("=".join, zip(("--train_split", "--eval_split"), TO_CHOOSE)),
-                 f"--label_seed={seed}", f"--checkpoint={runs[number % len(runs)]}",
-                 *VARIANTS[variant]],
-                directory,
-            )  # fmt: skip
-            found.setdefault(variant, []).append(top_1(directory))
-    first = next(iter(found.values()))
+        for number, seed in enumerate(options.seeds.split(",")):
+            found.setdefault(variant, []).append(measure(options, variant, number, seed))
     print("| | top-1 | minus the first |\n|---|--:|--:|")
+    first = next(iter(found.values()))
+    found["the best of them in each draw"] = [max(each) for each in zip(*found.values())]
     for variant, values in found.items():
         minus = in_words([one - other for one, other in zip(values, first)])
         print(f"| {variant} | {in_words(values)} | {minus if values is not first else ''} |")
+
+
+def measure(options: argparse.Namespace, variant: str, number: int, seed: str) -> float:
+    """Fine-tunes or distills in one way with one draw of labels; returns the top-1 in %."""
+    tuned = os.path.join(options.output, f"{options.dataset}_{{}}_{seed}")
+    splits = [*map("=".join, zip(("--train_split", "--eval_split"), TO_CHOOSE))]
+    if options.step == "finetune":
+        directory, runs = tuned.format(variant), options.runs.split(",")
+        command = [
+            "finetune", f"--recipe={options.dataset}/finetune_1pct", *splits,
+            f"--label_fraction={_FRACTIONS[options.dataset]}", f"--label_seed={seed}",
+            f"--checkpoint={runs[number % len(runs)]}",
+        ]  # fmt: skip
+    else:
+        directory, teacher = tuned.format(f"distilled_{variant}"), tuned.format("recipe")
+        command = [
+            "distill", f"--recipe={options.dataset}/self_distill", *splits, f"--teacher={teacher}",
+        ]  # fmt: skip
+    with changed(variant):
+        run_once([*command, *VARIANTS[options.step][variant]], directory)
+    return top_1(directory)
 
 
 if __name__ == "__main__":
