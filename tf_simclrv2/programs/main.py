@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import os
+import re
 import signal
 import sys
 from typing import Callable, Dict, NamedTuple, Optional, Sequence, Tuple, Type
@@ -61,6 +62,8 @@ _PREEMPTED = 75
 _READER_GONE = 128 + signal.SIGPIPE
 _SMALLER = "a smaller batch, image size or network may fit"
 _NO_SPACE = "No space left on device"
+# Of TensorFlow's reader of TFRecord, and of ours of ArrayRecord.
+_DAMAGED_RECORD = re.compile(r"(?:corrupted|truncated) record at \d+|\S+ can't be read")
 _HELP = ("--help", "-h")
 
 
@@ -94,6 +97,14 @@ def _out_of_memory() -> Tuple[Type[BaseException], ...]:
     return (MemoryError, *([tensorflow.errors.ResourceExhaustedError] if tensorflow else []))
 
 
+def _reads_data() -> Tuple[Type[BaseException], ...]:
+    """What is raised where stored data can't be read, among other things."""
+    tensorflow = sys.modules.get("tensorflow")
+    if tensorflow is None:
+        return ()
+    return (tensorflow.errors.DataLossError, tensorflow.errors.UnknownError)
+
+
 def report_errors(work: Callable[[], Optional[int]], continues: bool = False) -> int:
     """Does ``work``; returns the exit code, with a user's error printed as one sentence.
 
@@ -117,6 +128,16 @@ def report_errors(work: Callable[[], Optional[int]], continues: bool = False) ->
             raise
         reason = in_one_line((str(error).splitlines() or ["MemoryError"])[0])
         print(f"error: the memory doesn't suffice; {_SMALLER} ({reason}).", file=sys.stderr)
+        return _FAILED
+    except _reads_data() as error:
+        damage = _DAMAGED_RECORD.search(str(error))
+        if damage is None:
+            raise
+        print(
+            f"error: a file of the stored data set is damaged ({damage.group()}); delete the data "
+            "set from --data_dir, and it is prepared again.",
+            file=sys.stderr,
+        )
         return _FAILED
     except KeyboardInterrupt:
         by = f" by {name}" if name in signals.PREEMPTING else ""

@@ -94,6 +94,8 @@ class TfdsSource(Source):
                 builder = tfds.builder(self.name, data_dir=self._data_dir, file_format=file_format)
         except _UNUSABLE as error:
             raise UnknownDataset(_first_line(error)) from error
+        except FileNotFoundError as error:
+            raise self._damaged("its dataset_info.json is missing or no such file") from error
         stored = builder.info.file_format.value
         if file_format not in (None, stored):
             raise refuse(
@@ -123,6 +125,7 @@ class TfdsSource(Source):
         """
         self._check_no_images()
         if self.is_prepared():
+            self._check_files()
             return
         root = str(self._builder.data_dir)[: -len(self._builder.info.full_name)]
         # Where no flag names it, it is the directory that TensorFlow Datasets is set up with.
@@ -151,6 +154,23 @@ class TfdsSource(Source):
                 "be downloaded by hand, as https://www.tensorflow.org/datasets/catalog says, and "
                 "name its place with --data_dir."
             ) from error
+
+    def _check_files(self) -> None:
+        """Refuses a data set of whose stored files one is missing or empty."""
+        for split in self._builder.info.splits.values():
+            # A file that need not be there holds no example.
+            for path in map(os.fspath, split.filepaths if split.num_examples else ()):
+                if not os.path.exists(path):
+                    raise self._damaged(f"{os.path.basename(path)} is missing")
+                if not os.path.getsize(path):
+                    raise self._damaged(f"{os.path.basename(path)} is empty")
+
+    def _damaged(self, reason: str) -> ConfigError:
+        place = "" if self._data_dir is None else f" in {self._data_dir}"
+        return ConfigError(
+            f"--dataset={self.name}: what is stored of it{place} is damaged ({reason}); delete it, "
+            "and it is prepared again."
+        )
 
     def _check_no_images(self) -> None:
         """Refuses a directory of images, which someone gave without ``--dataset=folder``."""
