@@ -9,8 +9,8 @@ fitted to the chosen images' frozen features, and classify the test split. Print
 %, the mean over the seeds with its standard error, and the worst seed in brackets.
 
 With ``--whole_method=DIRECTORY`` it also fine-tunes and self-distills each run by the recipes of
-its data set, for the first budget and few seeds; runs that are in the directory already are not
-repeated. What we measured: docs/results.md.
+its data set, for ``--whole_budgets`` and the first ``--whole_seeds``; runs that are in the
+directory already are not repeated. What we measured: docs/results.md.
 """
 
 import argparse
@@ -150,7 +150,7 @@ def table(run: str, budgets: List[int], seeds: int) -> None:
                 print(f"| {name} minus {other} |{cells}")
 
 
-def whole_method(run: str, output: str, budget: int, seeds: int) -> None:
+def whole_method(options: argparse.Namespace, run: str, budget: int) -> None:
     """Fine-tunes and self-distills by the recipes, and prints their accuracies."""
     from tf_simclrv2.runtime.run_directory import RunDirectory
 
@@ -158,19 +158,18 @@ def whole_method(run: str, output: str, budget: int, seeds: int) -> None:
     data = read(run)
     print(f"\n{os.path.basename(run)}, {budget} labels:\n\n| | fine-tuned | self-distilled |")
     print("|---|--:|--:|")
-    for name, choose in choices().items():
-        found: Dict[str, List[float]] = {"fine_tuned": [], "self_distilled": []}
-        for seed in range(seeds):
-            place = os.path.join(output, f"{os.path.basename(run)}_{name}_{budget}_{seed}")
+    measured: Dict[str, Dict[str, List[float]]] = {}
+    for name in options.whole_choices.split(","):
+        found = measured.setdefault(name, {"fine_tuned": [], "self_distilled": []})
+        for seed in range(options.whole_seeds):
+            place = os.path.join(
+                options.whole_method, f"{os.path.basename(run)}_{name}_{budget}_{seed}"
+            )
             os.makedirs(place, exist_ok=True)
             labels = os.path.join(place, "labels.csv")
             with open(labels, "w", encoding="utf-8", newline="") as file:
-                csv.writer(file).writerows(
-                    [
-                        ("image", "label"),
-                        *(data.labelled(row) for row in choose(data, budget, seed)),
-                    ]
-                )
+                chosen = choices()[name](data, budget, seed)
+                csv.writer(file).writerows([("image", "label"), *map(data.labelled, chosen)])
             tuned, distilled = (os.path.join(place, kind) for kind in found)
             start = ["finetune", f"--recipe={dataset}/finetune_1pct", f"--checkpoint={run}"]
             flags = [f"--labels={labels}", "--label_fraction=1", f"--seed={seed}"]
@@ -180,6 +179,10 @@ def whole_method(run: str, output: str, budget: int, seeds: int) -> None:
             found["fine_tuned"].append(top_1(tuned))
             found["self_distilled"].append(top_1(distilled))
         print(f"| {name} | {' | '.join(map(shown, found.values()))} |", flush=True)
+    for name in (each for each in measured if each not in (RANDOM, BALANCED)):
+        for other in (each for each in (RANDOM, BALANCED) if each in measured):
+            pairs = zip(measured[name].values(), measured[other].values())
+            print(f"| {name} minus {other} | {' | '.join(gain(*pair) for pair in pairs)} |")
 
 
 def main() -> None:
@@ -189,13 +192,17 @@ def main() -> None:
     parser.add_argument("--budgets", default="10,20,50,100,200")
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--whole_method", help="directory for the runs of the whole method")
+    parser.add_argument("--whole_budgets", help="by default the first of --budgets")
+    parser.add_argument("--whole_choices", default=",".join(choices()))
     parser.add_argument("--whole_seeds", type=int, default=3)
     options = parser.parse_args()
     budgets = [int(budget) for budget in options.budgets.split(",")]
+    whole_budgets = [int(each) for each in (options.whole_budgets or str(budgets[0])).split(",")]
     for run in options.runs.split(","):
         table(run.rstrip("/"), budgets, options.seeds)
         if options.whole_method:
-            whole_method(run.rstrip("/"), options.whole_method, budgets[0], options.whole_seeds)
+            for budget in whole_budgets:
+                whole_method(options, run.rstrip("/"), budget)
 
 
 if __name__ == "__main__":
