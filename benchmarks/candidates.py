@@ -4,12 +4,14 @@ Each is a context in which commands that run in this process are changed.
 """
 
 import contextlib
-from typing import Iterator
+from typing import Any, Callable, Dict, Iterator
 from unittest import mock
 
 _SMOOTHING = 0.1
 # The mean reaches over about 30 steps; the last ones hardly move, as the rate falls to 0.
 _MOMENTUM = 0.97
+# Of the rate, from one group of blocks to the one below it.
+_SHRINKING = 0.5
 # Of views, in pixels; and unmoved.
 _SHIFTS = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
 
@@ -43,6 +45,61 @@ def averaged_weights() -> Iterator[None]:
         )
 
     with mock.patch("tf_simclrv2.optimization.of_keras.build_adam", build_adam):
+        yield
+
+
+@contextlib.contextmanager
+def frozen_batch_norm() -> Iterator[None]:
+    """Fine-tunes with the encoder's batch norm as pretraining left it, statistics included."""
+    from tf_simclrv2.keras2 import keras, layers_of
+    from tf_simclrv2.networks.layers import BatchNorm
+
+    def freeze(network: keras.Model) -> None:
+        for layer in layers_of(network.encoder):
+            if isinstance(layer, BatchNorm):
+                layer.trainable = False
+
+    with _classifier(freeze):
+        yield
+
+
+@contextlib.contextmanager
+def smaller_steps_below() -> Iterator[None]:
+    """Fine-tunes with half the rate in each group of blocks of what the one above it has."""
+    from tf_simclrv2.keras2 import keras, tf, variable_key
+
+    shares: Dict[str, float] = {}
+
+    def note(network: keras.Model) -> None:
+        parts = [[network.encoder.stem], *network.encoder.groups]
+        for below, part in enumerate(reversed(parts), start=1):
+            for layer in part:
+                keys = map(variable_key, layer.trainable_variables)
+                shares.update(dict.fromkeys(keys, _SHRINKING**below))
+
+    class Shrinking(keras.optimizers.Adam):
+        def update_step(self, gradient: tf.Tensor, variable: tf.Variable) -> None:
+            before = tf.identity(variable)
+            super().update_step(gradient, variable)
+            variable.assign(before + shares.get(variable_key(variable), 1.0) * (variable - before))
+
+    def build_adam(config, schedule, roles):
+        return Shrinking(schedule)
+
+    with mock.patch("tf_simclrv2.optimization.of_keras.build_adam", build_adam), _classifier(note):
+        yield
+
+
+@contextlib.contextmanager
+def _classifier(change: Callable[[Any], None]) -> Iterator[None]:
+    """Changes the network of every run that is fine-tuned."""
+    from tf_simclrv2.learners.classifier import Classifier
+
+    def classifier(network: Any, *rest: Any, **more: Any) -> Classifier:
+        change(network)
+        return Classifier(network, *rest, **more)
+
+    with mock.patch("tf_simclrv2.programs.finetune.Classifier", classifier):
         yield
 
 

@@ -18,7 +18,7 @@ import contextlib
 import os
 from typing import ContextManager, Dict, List
 
-from benchmarks.candidates import averaged_weights, averaging_teacher, smoothed_labels
+from benchmarks import candidates
 from benchmarks.runs import in_words, run_once, top_1
 from benchmarks.views_experiment import TO_CHOOSE
 
@@ -40,6 +40,8 @@ VARIANTS = {
         "last_layer": ["--ft_proj_selector=2"],
         "smoothed_labels": [],
         "averaged_weights": [],
+        "frozen_batch_norm": [],
+        "smaller_steps_below": [],
     },
     "distill": {
         "recipe": [],
@@ -53,13 +55,10 @@ VARIANTS = {
 
 def changed(variant: str) -> ContextManager[None]:
     """What a variant changes besides flags."""
-    if variant == "smoothed_labels":
-        return smoothed_labels()
-    if variant == "averaged_weights":
-        return averaged_weights()
     if variant.endswith("_teacher"):
-        return averaging_teacher(variant.split("_")[0])
-    return contextlib.nullcontext()
+        return candidates.averaging_teacher(variant.split("_")[0])
+    change = getattr(candidates, variant, contextlib.nullcontext)
+    return change()
 
 
 def main() -> None:

@@ -96,11 +96,13 @@ def main() -> None:
         write_images(directory, options.images)
         arguments = [f"--measure={directory}"]
         medians = in_turns(__file__, arguments, options.other, options.rounds)
-    print(f"| {options.images:,} images, CPU seconds | {' | '.join(medians)} |")
-    print("|---|" + "--:|" * len(medians))
+    print(f"| {options.images:,} images, CPU seconds | {' | '.join(medians)} | ratio |")
+    print("|---|" + "--:|" * (len(medians) + 1))
     for number, part in enumerate(_PARTS):
-        seconds = (each[number] for each in medians.values())
-        print(f"| {part} | {' | '.join(f'{each:.2f}' if each else 'n/a' for each in seconds)} |")
+        seconds = [each[number] for each in medians.values()]
+        cells = [f"{each:.2f}" if each else "n/a" for each in seconds]
+        ratio = f"{seconds[0] / seconds[-1]:.2f}" if seconds[-1] else "n/a"
+        print(f"| {part} | {' | '.join(cells)} | {ratio} |")
 
 
 if __name__ == "__main__":
