@@ -1,9 +1,10 @@
-"""Times a choice of images among very many, and the memory that it takes.
+"""Times a choice of images among very many, or the search for near-duplicates, and their memory.
 
 Features are drawn around as many centres as there are classes and lie in a memory-mapped file, as
 ``select`` finds them. Run it from the project's root:
 
   python -m benchmarks.selection --images=1000000 --dim=2048 --budget=100
+  python -m benchmarks.selection --images=50000 --dim=512 --methods=duplicates
 """
 
 import argparse
@@ -48,6 +49,7 @@ def main() -> None:
     parser.add_argument("--budget", type=int, default=100)
     parser.add_argument("--methods", default="centres,typiclust,coreset")
     options = parser.parse_args()
+    from tf_simclrv2.labelling.duplicates import near_duplicates
     from tf_simclrv2.labelling.select import select
 
     print("| method | seconds | CPU seconds | peak memory, GB, mapped pages included |")
@@ -57,7 +59,10 @@ def main() -> None:
         values = write_features(path, options.images, options.dim)
         for method in options.methods.split(","):
             start, cpu = time.monotonic(), time.process_time()
-            select(values, options.budget, method, np.zeros(options.images, bool), seed=0)
+            if method == "duplicates":
+                near_duplicates(values)
+            else:
+                select(values, options.budget, method, np.zeros(options.images, bool), seed=0)
             wall, cpu = time.monotonic() - start, time.process_time() - cpu
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
             print(f"| {method} | {wall:.0f} | {cpu:.0f} | {peak:.1f} |", flush=True)

@@ -1,18 +1,19 @@
-"""Measures a step of pretraining on the CPU, with LARS, against another checkout or PyTorch.
+"""Measures a step of pretraining on the CPU, with LARS, against other code.
 
-Run from the project's root; DIRECTORY holds the other checkout, such as an earlier commit:
+Run from the project's root; DIRECTORY holds another checkout, such as an earlier commit, SIMCLR one
+of google-research/simclr, and PYTHON is one that has PyTorch:
 
   git worktree add DIRECTORY COMMIT
   python -m benchmarks.step --other=DIRECTORY --depth=50 --image_size=64 --batch=32
   python -m benchmarks.step --formats=float32,mixed_bfloat16 --depth=50 --image_size=64 --batch=32
-  python -m benchmarks.step --torch=PYTHON --formats=float32,mixed_bfloat16
+  python -m benchmarks.step --simclr=SIMCLR --torch=PYTHON --formats=float32,mixed_bfloat16
 
-PYTHON is one that has PyTorch, and runs benchmarks.torch_step. The images are random, and none is
-read. CPU seconds are those of all threads. The whole is a step; the optimizer is the part that
-updates the weights, measured by itself.
+The images are random, and none is read. CPU seconds are those of all threads. The whole is a step;
+the optimizer is the part that updates the weights, measured by itself.
 """
 
 import argparse
+import os
 import statistics
 import subprocess
 import time
@@ -72,6 +73,7 @@ def main() -> None:
     """Runs what the command line asks for, and prints a table in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--other", help="directory of another checkout")
+    parser.add_argument("--simclr", help="directory of the authors' code, in float32")
     parser.add_argument("--torch", help="a Python that has PyTorch, to compare with")
     parser.add_argument("--depth", type=int, default=50, help="of the ResNet")
     parser.add_argument("--image_size", type=int, default=64)
@@ -82,11 +84,17 @@ def main() -> None:
     )
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.measure:
-        measure(options.depth, options.image_size, options.batch, options.formats)
-        return
     names = ("depth", "image_size", "batch")
-    flags = ["--measure", *(f"--{name}={getattr(options, name)}" for name in names)]
+    sizes = [getattr(options, name) for name in names]
+    if options.measure and options.simclr:
+        from benchmarks.authors import measure_step
+
+        print(*measure_step(options.simclr, *sizes))
+        return
+    if options.measure:
+        measure(*sizes, options.formats)
+        return
+    flags = ["--measure", *(f"--{name}={size}" for name, size in zip(names, sizes))]
     medians = _medians(options, flags)
     print("| CPU ms | a step | its update | ratios to the last row |\n|---|--:|--:|--:|")
     last = list(medians.values())[-1]
@@ -100,7 +108,7 @@ def _medians(options: argparse.Namespace, flags: List[str]) -> Dict[str, List[fl
     from benchmarks.checkouts import in_turns
 
     formats = options.formats.split(",")
-    if len(formats) == 1 and not options.torch:
+    if len(formats) == 1 and not options.torch and not options.simclr:
         return in_turns(
             __file__, [*flags, f"--formats={formats[0]}"], options.other, options.rounds
         )
@@ -111,6 +119,10 @@ def _medians(options: argparse.Namespace, flags: List[str]) -> Dict[str, List[fl
             found.setdefault(each, []).extend(ours.values())
             if options.torch:
                 found.setdefault(f"PyTorch, {each}", []).append(_of_torch(options, each))
+            if options.simclr and each == "float32":
+                simclr = f"--simclr={os.path.abspath(options.simclr)}"
+                theirs = in_turns(__file__, [*flags, simclr], None, 1)
+                found.setdefault("authors", []).extend(theirs.values())
     return {each: [statistics.median(part) for part in zip(*rows)] for each, rows in found.items()}
 
 
