@@ -6,9 +6,7 @@ Everything is about the confidence of an answer, which is the probability of the
 from typing import Dict, List, NamedTuple, Optional
 
 import numpy as np
-from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
-from sklearn.model_selection import KFold
 
 # Below, one parameter is too many.
 FEWEST = 20
@@ -33,6 +31,10 @@ def temperature(logits: np.ndarray, labels: np.ndarray) -> float:
       logits: float [images, classes], of images that were not trained on.
       labels: int [images].
     """
+    # Here and below only when it is needed, since predict, which only reads what was fitted, would
+    # start half a second later.
+    from scipy.optimize import minimize_scalar
+
     step = -(-logits.size // _MOST_LOGITS)
     logits, labels = logits[::step].astype(np.float64), labels[::step]
     images = np.arange(len(labels))
@@ -58,6 +60,8 @@ def cross_scaled(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     Returns:
       float64 [images, classes].
     """
+    from sklearn.model_selection import KFold
+
     scaled = np.empty(logits.shape)
     for fitted, others in KFold(_FOLDS, shuffle=True, random_state=0).split(logits):
         divisor = temperature(logits[fitted], labels[fitted])

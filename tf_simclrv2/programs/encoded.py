@@ -44,17 +44,17 @@ class EncodedImages:
         decoder = Decoder(on_host=False, max_pixels=max_pixels)
 
         # Most files need no more, and it is traced sooner. File by file it takes longer.
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
         def glance(contents):
             found = (tf.bool, tf.float64)
             return tf.map_fn(certainly_ordinary, contents, fn_output_signature=found)
 
-        @tf.function(input_signature=_CONTENT)
+        @tf.function(input_signature=_CONTENT, autograph=False)
         def look(content):
             header = decoder.header(content)
             return needs_of(header), header.pixels
 
-        @tf.function(input_signature=_CONTENT)
+        @tf.function(input_signature=_CONTENT, autograph=False)
         def as_png(content):
             # Smaller files would take longer.
             return tf.io.encode_png(decoder(content), compression=1)

@@ -12,7 +12,6 @@ import numpy as np
 from tf_simclrv2.config import PredictConfig, PredictionConfig, refuse
 from tf_simclrv2.config.extras import check_installed
 from tf_simclrv2.config.user_files import printable
-from tf_simclrv2.evaluation.measures import interval_of
 from tf_simclrv2.programs import command_line
 from tf_simclrv2.programs.exported import ExportedModel, check_output
 from tf_simclrv2.runtime.disk import writing
@@ -93,6 +92,9 @@ def _threshold(config: PredictionConfig, model: ExportedModel) -> float:
             f"must be at least {least.risk:.4g}, the least that was measured on "
             f"{calibration.measured_on}",
         )
+    # Only now, since scikit-learn takes a while to load.
+    from tf_simclrv2.evaluation.measures import interval_of
+
     answered = round(point.coverage * curve.images)
     low, high = interval_of(point.risk, answered)
     logger.info(

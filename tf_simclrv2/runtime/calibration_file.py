@@ -6,15 +6,18 @@ An export carries the part that is about its weights.
 import json
 import logging
 import os
-from typing import Any, Dict, Mapping, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, Dict, Mapping, NamedTuple, Optional
 
 import numpy as np
 from scipy.special import softmax
 
 from tf_simclrv2.evaluation.calibration import Curve, Point, risk_coverage
-from tf_simclrv2.evaluation.measures import Answers
 from tf_simclrv2.runtime.disk import writing
 from tf_simclrv2.runtime.files import write_whole
+
+if TYPE_CHECKING:
+    # It loads scikit-learn, which predict does without.
+    from tf_simclrv2.evaluation.measures import Answers
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +45,7 @@ class Calibration(NamedTuple):
 
     @classmethod
     def measured(
-        cls, answers: Answers, numbers: Mapping[str, Any], on: str, is_own: bool
+        cls, answers: "Answers", numbers: Mapping[str, Any], on: str, is_own: bool
     ) -> "Calibration":
         """The calibration by answers to at least ``calibration.FEWEST`` images.
 
