@@ -1,11 +1,12 @@
-"""Times our exported ResNet-50 against Keras's, exported the same way: batches and start-up.
+"""Times our exported ResNet-50 against Keras's, exported the same way, and ONNX Runtime's.
 
 Both are SavedModels with a signature that takes images of 224 pixels, loaded only by
 tf.saved_model.load, with oneDNN on. Batches are timed in one process, with the models in turn.
 Start-up, from load to the first answer, is timed in separate processes, also in turn. The command:
 
-  python -m benchmarks.inference [--rounds 30] [--starts 5]
+  python -m benchmarks.inference [--rounds 30] [--starts 5] [--onnxruntime PYTHON]
 
+PYTHON is one that has PyTorch and ONNX Runtime, and runs benchmarks.onnx_inference, after all else.
 ``folded`` is our export with --fold_batch_norm. The benchmark also counts the operations that are
 left after the runtime's own optimization. On a machine that others use too, look at processor time,
 which is summed over all threads. Keras's network strides in the 1x1 convolutions, as the first
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from typing import Dict, Tuple
 
 import numpy as np
 
@@ -70,8 +72,12 @@ def write_models(folder: str) -> None:
     tf.saved_model.save(module, path, signatures={"serving_default": serve})
 
 
-def time_batches(folder: str, rounds: int) -> None:
-    """Prints which operations the runtime runs for each model, and the time for each batch size."""
+def time_batches(folder: str, rounds: int) -> Dict[int, Tuple[float, float]]:
+    """Prints which operations the runtime runs for each model, and the time for each batch size.
+
+    Returns:
+      Of each batch size, the seconds and CPU seconds of ``folded``.
+    """
     import tensorflow as tf
 
     names = ("ours", "folded", "keras")
@@ -86,6 +92,7 @@ def time_batches(folder: str, rounds: int) -> None:
         print(f"{name}: {', '.join(f'{count} {operation}' for operation, count in counts)}")
     ours, folded = (serve[name](images=images[:4])["logits"].numpy() for name in names[:2])
     print(f"folding changes logits by {np.abs(ours - folded).max() / np.abs(ours).max():.1e}")
+    found = {}
     for batch in BATCHES:
         seconds = {name: [] for name in names}
         processor = {name: [] for name in names}
@@ -99,6 +106,18 @@ def time_batches(folder: str, rounds: int) -> None:
                     processor[name].append(time.process_time() - begin[1])
         _report(f"batch {batch}", seconds)
         _report(f"batch {batch}, processor time", processor)
+        found[batch] = np.median(seconds["folded"]), np.median(processor["folded"])
+    return found
+
+
+def time_onnxruntime(python: str, rounds: int, ours: Dict[int, Tuple[float, float]]) -> None:
+    """Prints the time of each batch size in ONNX Runtime, beside ours."""
+    command = [python, "-m", "benchmarks.onnx_inference", str(rounds), *map(str, ours)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    for line, (batch, folded) in zip(done.stdout.splitlines()[-len(ours) :], ours.items()):
+        for theirs, own, what in zip(map(float, line.split()), folded, ("", ", processor time")):
+            print(f"batch {batch}{what}: ONNX Runtime {1000 * theirs:.0f} ms, folded / ONNX "
+                  f"Runtime's {own / theirs:.2f}", flush=True)  # fmt: skip
 
 
 def _operations(function, images):
@@ -147,12 +166,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--starts", type=int, default=5)
+    parser.add_argument("--onnxruntime", help="a Python that has PyTorch and ONNX Runtime")
     arguments = parser.parse_args()
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with tempfile.TemporaryDirectory() as folder:
         write_models(folder)
-        time_batches(folder, arguments.rounds)
+        folded = time_batches(folder, arguments.rounds)
+        if arguments.onnxruntime:
+            time_onnxruntime(arguments.onnxruntime, arguments.rounds // 3, folded)
         time_starts(folder, arguments.starts)
 
 

@@ -2,10 +2,11 @@
 
 Run from the project's root; it takes about a quarter of an hour on two cores:
 
-  python -m benchmarks.input_pipeline --simclr=PATH
+  python -m benchmarks.input_pipeline --simclr=PATH --opencv=PYTHON
 
 PATH is a checkout of google-research/simclr. Its tf2/data_util.py and our pipeline are measured in
-turn, on the same images; without PATH, only ours is measured. An example is an image with its two
+turn, on the same images; without PATH, only ours is measured. PYTHON is one that has OpenCV, and
+runs benchmarks.opencv_pipeline. An example is an image with its two
 views. Images are cut out of the two photographs that scikit-learn ships and are kept encoded in
 memory: JPEGs of 500x375 pixels for 224 pixels, and JPEGs of 96x96 and PNGs of 32x32 for these
 sizes. Each size and number of processors runs in a separate process.
@@ -18,18 +19,21 @@ import itertools
 import multiprocessing
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from typing import Callable, Dict, List, Tuple
+from typing import Callable, Dict, Iterable, List, NamedTuple, Tuple
 
 _SHAPES = {32: (32, 32, "PNG"), 96: (96, 96, "JPEG"), 224: (375, 500, "JPEG")}
 _BATCHES = {32: 256, 96: 128, 224: 64}
 _NUM_IMAGES = 256
 _HOST, _COMPLETE = "host: and flip, colour", "complete: and blur, float32"
+_OPENCV = "OpenCV, with blur"
 _COMPARED = (
     (_HOST, "theirs, without blur"),
     (_COMPLETE, "theirs, with blur"),
+    (_COMPLETE, _OPENCV),
     (_HOST, "decoder and two crops"),
     (_HOST, "decoder alone"),
 )
@@ -151,7 +155,7 @@ def their_parts(path: str, source, size: int, batch: int) -> Dict[str, Callable]
     }
 
 
-def _rate(batches, batch: int, warmup: float, seconds: float) -> Tuple[float, float]:
+def rate(batches: Iterable, batch: int, warmup: float, seconds: float) -> Tuple[float, float]:
     """Examples per second, and per second of processor time, from the end of the warmup on."""
     iterator = iter(batches)
     begin = time.perf_counter()
@@ -165,14 +169,33 @@ def _rate(batches, batch: int, warmup: float, seconds: float) -> Tuple[float, fl
     return count / (time.perf_counter() - start), count / (time.process_time() - worked)
 
 
-def measure(folder: str, size: int, cores: int, simclr: str, seconds: float, rounds: int) -> Dict:
+def _rate_of_opencv(python: str, *arguments: object) -> Tuple[float, float]:
+    command = [python, "-m", "benchmarks.opencv_pipeline", *map(str, arguments)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    wall, processor = map(float, done.stdout.split())
+    return wall, processor
+
+
+class Peers(NamedTuple):
+    """What is measured beside ours; empty what isn't.
+
+    Attributes:
+      simclr: the checkout of google-research/simclr.
+      opencv: a Python that has OpenCV.
+    """
+
+    simclr: str
+    opencv: str
+
+
+def measure(folder: str, size: int, cores: int, peers: Peers, seconds: float, rounds: int) -> Dict:
     """Measures all parts in turns.
 
     Args:
       folder: the images.
       size: of the views, in pixels.
       cores: processors to use.
-      simclr: the checkout of google-research/simclr, or empty.
+      peers: what is measured besides.
       seconds: how long to measure, and before that to warm up.
       rounds: how often.
 
@@ -188,12 +211,15 @@ def measure(folder: str, size: int, cores: int, simclr: str, seconds: float, rou
     )
     source, batch = open_source(data), _BATCHES[size]
     parts = our_parts(source, data, batch)
-    if simclr:
-        parts.update(their_parts(simclr, source, size, batch))
+    if peers.simclr:
+        parts.update(their_parts(peers.simclr, source, size, batch))
     rates: Dict[str, List[Tuple[float, float]]] = {name: [] for name in parts}
     for _ in range(rounds):
         for name, batches in parts.items():
-            rates[name].append(_rate(batches(), batch, seconds, seconds))
+            rates[name].append(rate(batches(), batch, seconds, seconds))
+        if peers.opencv:
+            found = _rate_of_opencv(peers.opencv, folder, size, batch, seconds)
+            rates.setdefault(_OPENCV, []).append(found)
     return rates
 
 
@@ -201,12 +227,14 @@ def main() -> None:
     """Prints a table for each size."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--simclr", default="", help="checkout of google-research/simclr")
+    parser.add_argument("--opencv", default="", help="a Python that has OpenCV")
     parser.add_argument("--sizes", default="32,96,224", help="sizes of views in pixels")
     parser.add_argument("--cores", default="1,2", help="numbers of processors")
     parser.add_argument("--seconds", type=float, default=4.0, help="length of a measurement")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     cores = [int(number) for number in options.cores.split(",")]
+    peers = Peers(options.simclr, options.opencv)
     for size in map(int, options.sizes.split(",")):
         measured = []
         with tempfile.TemporaryDirectory() as folder:
@@ -214,8 +242,8 @@ def main() -> None:
             for number in cores:
                 with multiprocessing.get_context("spawn").Pool(1) as pool:
                     measured.append(
-                        pool.apply(measure, (folder, size, number, options.simclr,
-                                             options.seconds, options.rounds))
+                        pool.apply(measure, (folder, size, number, peers, options.seconds,
+                                             options.rounds))
                     )  # fmt: skip
         _print_table(size, cores, measured)
 

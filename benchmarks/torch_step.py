@@ -13,6 +13,7 @@ and bfloat16 is PyTorch's autocast. The update is SGD with momentum, which is le
 """
 
 import sys
+from typing import List, Tuple
 
 import torch
 from torch import nn
@@ -50,12 +51,11 @@ class Block(nn.Module):
         return functional.relu(self.layers(inputs) + self.shortcut(inputs), inplace=True)
 
 
-def network(depth: int, image_size: int) -> nn.Module:
-    """A ResNet and a projection head of three layers."""
+def encoder(depth: int, image_size: int) -> Tuple[List[nn.Module], int]:
+    """The layers of a ResNet without a classifier, and the channels that come out."""
     bottleneck = depth >= 50
-    if image_size <= 32:
-        layers = [_conv(3, 64, 3), nn.ReLU(inplace=True)]
-    else:
+    layers: List[nn.Module] = [_conv(3, 64, 3), nn.ReLU(inplace=True)]
+    if image_size > 32:
         layers = [_conv(3, 64, 7, 2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)]
     channels = 64
     for group, count in enumerate(_BLOCKS[depth]):
@@ -63,7 +63,12 @@ def network(depth: int, image_size: int) -> nn.Module:
             filters, stride = 64 * 2**group, 2 if group and not number else 1
             layers.append(Block(channels, filters, stride, bottleneck, not number))
             channels = 4 * filters if bottleneck else filters
-    layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+    return [*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()], channels
+
+
+def network(depth: int, image_size: int) -> nn.Module:
+    """A ResNet and a projection head of three layers."""
+    layers, channels = encoder(depth, image_size)
     for number in range(3):
         width = 128 if number == 2 else channels
         layers += [nn.Linear(channels, width, bias=False), nn.BatchNorm1d(width, 1e-5)]
