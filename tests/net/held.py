@@ -304,9 +304,9 @@ def images_at_a_time() -> Iterator[List[int]]:
         model = load(path)
         serve = model.signatures["serving_bytes"]
 
-        def watched(images):
-            seen.append(len(images))
-            return serve(images)
+        def watched(image_bytes):
+            seen.append(len(image_bytes))
+            return serve(image_bytes=image_bytes)
 
         return mock.Mock(signatures={"serving_bytes": watched}, variables=[])
 
