@@ -29,6 +29,7 @@ _RETRIES = 4
 # for one that needs a package that is not installed.
 _UNUSABLE = (ValueError, AssertionError, ImportError, TypeError)
 _LONGEST_REASON = 200
+_NO_INFO = "its dataset_info.json is missing or no such file"
 
 
 class UnknownDataset(LookupError):
@@ -95,7 +96,7 @@ class TfdsSource(Source):
         except _UNUSABLE as error:
             raise UnknownDataset(_first_line(error)) from error
         except FileNotFoundError as error:
-            raise self._damaged("its dataset_info.json is missing or no such file") from error
+            raise self._damaged(_NO_INFO) from error
         stored = builder.info.file_format.value
         if file_format not in (None, stored):
             raise refuse(
@@ -157,7 +158,10 @@ class TfdsSource(Source):
 
     def _check_files(self) -> None:
         """Refuses a data set of whose stored files one is missing or empty."""
-        for split in self._builder.info.splits.values():
+        splits = self._builder.info.splits
+        if not splits:  # Of later versions of TensorFlow Datasets; earlier ones raise an error.
+            raise self._damaged(_NO_INFO)
+        for split in splits.values():
             # A file that need not be there holds no example.
             for path in map(os.fspath, split.filepaths if split.num_examples else ()):
                 if not os.path.exists(path):
