@@ -48,7 +48,10 @@ def _examples(source, split):
 
 
 def _seen(stream, count, *where):
-    examples = stream.examples(*where).take(count).as_numpy_iterator()
+    # On one thread: on several, two epochs may both be the first to read an image that is kept.
+    options = tf.data.Options()
+    options.threading.private_threadpool_size = 1
+    examples = stream.examples(*where).with_options(options).take(count).as_numpy_iterator()
     return [(each["id"], each["image"], int(each["label"])) for each in examples]
 
 
