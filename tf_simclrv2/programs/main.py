@@ -63,7 +63,7 @@ _READER_GONE = 128 + signal.SIGPIPE
 _SMALLER = "a smaller batch, image size or network may fit"
 _NO_SPACE = "No space left on device"
 # Of TensorFlow's reader of TFRecord, and of ours of ArrayRecord.
-_DAMAGED_RECORD = re.compile(r"(?:corrupted|truncated) record at \d+|\S+ can't be read")
+_DAMAGED_RECORD = re.compile(r"(?:corrupted|truncated) record at (?:\S+ can't be read|\d+)")
 _HELP = ("--help", "-h")
 
 

@@ -55,7 +55,8 @@ class ArrayRecords:
         except RuntimeError as error:
             record, reason = b"", error
         if not record:  # No example is empty, but what was cut off reads as if it were.
-            raise OSError(f"{self.ids[int(number)].decode()} can't be read") from reason
+            name = self.ids[int(number)].decode()
+            raise OSError(f"the corrupted record at {name} can't be read") from reason
         return record
 
     def example(self, number: tf.Tensor) -> _Features:
