@@ -122,7 +122,7 @@ class TfdsSource(Source):
         If another process prepares it at the same time, this one waits and uses what that makes.
 
         Raises:
-          ConfigError: this failed.
+          ConfigError: this failed, or files of what is stored are missing or empty.
         """
         self._check_no_images()
         if self.is_prepared():
@@ -163,11 +163,11 @@ class TfdsSource(Source):
             raise self._damaged(_NO_INFO)
         for split in splits.values():
             # A file that need not be there holds no example.
-            for path in map(os.fspath, split.filepaths if split.num_examples else ()):
-                if not os.path.exists(path):
-                    raise self._damaged(f"{os.path.basename(path)} is missing")
-                if not os.path.getsize(path):
-                    raise self._damaged(f"{os.path.basename(path)} is empty")
+            for path in split.filepaths if split.num_examples else ():
+                if not path.exists():
+                    raise self._damaged(f"{path.name} is missing")
+                if not path.stat().length:
+                    raise self._damaged(f"{path.name} is empty")
 
     def _damaged(self, reason: str) -> ConfigError:
         place = "" if self._data_dir is None else f" in {self._data_dir}"
