@@ -144,7 +144,7 @@ def _medians(options: argparse.Namespace, flags: List[str]) -> Dict[str, float]:
             if options.simclr:
                 simclr = f"--simclr={os.path.abspath(options.simclr)}"
                 done = subprocess.run(
-                    [sys.executable, os.path.abspath(__file__), *flags, simclr],
+                    [sys.executable, "-m", "benchmarks.startup", *flags, simclr],
                     env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}, check=True,
                     stdout=subprocess.PIPE, text=True,
                 )  # fmt: skip
