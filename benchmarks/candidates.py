@@ -104,18 +104,12 @@ def _classifier(change: Callable[[Any], None]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def averaging_teacher(moves: str) -> Iterator[None]:
-    """Distills from the mean of a teacher's probabilities over moved copies of each view.
-
-    Args:
-      moves: ``shifts``, by a pixel in each direction; or ``turns``, by quarters.
-    """
+def shifts_teacher() -> Iterator[None]:
+    """Distills from the mean of a teacher's probabilities over moved copies of each view."""
     from tf_simclrv2.keras2 import keras, tf
     from tf_simclrv2.learners.distiller import Distiller
 
     def copies(images: tf.Tensor) -> list:
-        if moves == "turns":
-            return [tf.image.rot90(images, quarters) for quarters in range(4)]
         padded = tf.pad(images, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC")
         height, width = images.shape[1:3]
         return [

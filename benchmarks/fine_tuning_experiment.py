@@ -48,15 +48,12 @@ VARIANTS = {
         "cool": ["--distillation_temperature=0.5"],
         "warm": ["--distillation_temperature=2"],
         "shifts_teacher": [],
-        "turns_teacher": [],
     },
 }
 
 
 def changed(variant: str) -> ContextManager[None]:
     """What a variant changes besides flags."""
-    if variant.endswith("_teacher"):
-        return candidates.averaging_teacher(variant.split("_")[0])
     change = getattr(candidates, variant, contextlib.nullcontext)
     return change()
 

@@ -6,10 +6,10 @@ Run from the project's root; it takes about a quarter of an hour on two cores:
 
 PATH is a checkout of google-research/simclr. Its tf2/data_util.py and our pipeline are measured in
 turn, on the same images; without PATH, only ours is measured. PYTHON is one that has OpenCV, and
-runs benchmarks.opencv_pipeline. An example is an image with its two
-views. Images are cut out of the two photographs that scikit-learn ships and are kept encoded in
-memory: JPEGs of 500x375 pixels for 224 pixels, and JPEGs of 96x96 and PNGs of 32x32 for these
-sizes. Each size and number of processors runs in a separate process.
+runs benchmarks.opencv_pipeline. An example is an image with its two views. Images are cut out of
+the two photographs that scikit-learn ships and are kept encoded in memory: JPEGs of 500x375 pixels
+for 224 pixels, and JPEGs of 96x96 and PNGs of 32x32 for these sizes. Each size and number of
+processors runs in a separate process.
 """
 
 import argparse
