@@ -6,7 +6,7 @@ import math
 import pytest
 
 from tf_simclrv2 import config
-from tf_simclrv2.config.following import follow, image_size
+from tf_simclrv2.config.following import follow, image_size, views, views_in_words
 from tf_simclrv2.programs import command_line
 
 IMAGENET, ONE_PERCENT = 1_281_167, 12_811
@@ -135,3 +135,63 @@ def test_help_says_which_defaults_follow(command):
     for flag in flags + ["temperature", "memory_size"] * (command == "pretrain"):
         assert f"--{flag}  (default: follows the data)" in text
     assert "--momentum  (default: 0.9)" in text
+
+
+PAPERS = config.AugmentationConfig()
+PLAIN = config.FinetuneConfig.__dataclass_fields__["augmentation"].default_factory()
+GREY, COLOURED = (lambda: True), (lambda: False)
+
+
+def _changed(augmentation, *arguments):
+    """The settings of views that follow the images, and what they suit."""
+    settled, suited = views(augmentation, *arguments)
+    before, after = dataclasses.asdict(augmentation), dataclasses.asdict(settled)
+    return {name: value for name, value in after.items() if value != before[name]}, suited
+
+
+def test_the_views_of_small_grey_images_are_those_of_the_recipe_for_digits():
+    flags = ["--recipe=digits/data", "--model_dir=run"]
+    values = command_line.parse(config.PretrainConfig, flags)
+    recipe = command_line.build(config.PretrainConfig, values)
+    assert views(PAPERS, (), 16, GREY) == (recipe.augmentation, "small grey images")
+    assert recipe.augmentation != PAPERS
+
+
+@pytest.mark.parametrize("size", [16, 32, 64])
+def test_the_views_of_small_images_are_those_of_the_authors_for_cifar(size):
+    expected = {"use_blur": False, "color_jitter_strength": 0.5}
+    assert _changed(PAPERS, (), size, COLOURED) == (expected, "small images")
+    # Fine-tuning distorts no colours at any size.
+    assert _changed(PLAIN, (), size, COLOURED) == ({}, "")
+
+
+@pytest.mark.parametrize("size", [65, 224])
+def test_the_views_of_larger_images_are_the_papers(size):
+    def look():
+        raise AssertionError("nobody needs to know")
+
+    assert views(PAPERS, (), size, look) == (PAPERS, "")
+    assert views(PAPERS, {"use_flip", "use_blur"}, 16, look) == (PAPERS, "")
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("use_flip", {"use_flip", "use_crop", "rotation_max_degrees"}),
+        ("crop_area_min", {"use_flip", "use_crop", "shear_max"}),
+        ("use_blur", {"use_blur", "color_jitter_strength"}),
+        ("solarize_probability", {"use_blur", "color_jitter_strength"}),
+        ("augment_on", set()),
+    ],
+)
+def test_a_flag_about_shape_or_colours_leaves_all_of_it_to_the_user(given, kept):
+    changed, suited = _changed(PAPERS, {given, "model_dir"}, 32, GREY)
+    assert changed and not kept & {*changed}
+    shape = {"use_flip", "use_crop", "rotation_max_degrees"} & {*changed}
+    assert len(shape) == (0 if {"use_flip"} <= kept else 3)
+    assert suited == "small grey images"
+
+
+def test_views_in_words_say_what_they_suit():
+    assert views_in_words(PAPERS, "") == PAPERS.words
+    assert views_in_words(PAPERS, "small images") == f"{PAPERS.words} (as suits small images)"

@@ -105,3 +105,63 @@ def test_what_follows_is_checked_like_what_is_given(command, tmp_path, flags, se
     assert outcome.code == 1
     assert sentence in outcome.err
     assert not (tmp_path / "run").exists()
+
+
+def _views(job):
+    content = json.loads(pathlib.Path(job.path, "config.json").read_text())["config"]
+    return {
+        name: content["augmentation"][name] for name in ("use_crop", "use_flip", "scale_max",
+                                                         "color_jitter_strength", "use_blur")
+    }  # fmt: skip
+
+
+def _run_views(tmp_path, command, caplog, *flags):
+    """The views of a run on the grey digits, and how its first line ends about them."""
+    caplog.clear()
+    caplog.set_level("INFO")
+    flags = ["--width_multiplier=0.0625 --mode=train --train_steps=2", *flags]
+    job = Held(command, *flags, f"--model_dir={tmp_path}/{command}")
+    assert job.refused is None, job.message
+    (said,) = (message for message in caplog.messages if "; views: " in message)
+    assert job.played.saved
+    return _views(job), said.split("; views: ")[1].split(";")[0]
+
+
+GREY_VIEWS = {
+    "use_crop": False, "use_flip": False, "scale_max": 1.25, "color_jitter_strength": 1.0,
+    "use_blur": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("", GREY_VIEWS),
+        ("--use_blur=true", {**GREY_VIEWS, "use_blur": True}),
+        ("--use_flip", {**GREY_VIEWS, "use_flip": True, "use_crop": True, "scale_max": 1.0}),
+        ("--image_size=80", {**GREY_VIEWS, "use_flip": True, "use_crop": True, "scale_max": 1.0,
+                             "use_blur": True}),
+    ],
+)  # fmt: skip
+def test_views_follow_the_images_unless_a_flag_is_about_them(tmp_path, caplog, flags, expected):
+    found, said = _run_views(tmp_path, "pretrain", caplog, "--dataset=digits", flags)
+    assert found == expected
+    assert said.endswith("(as suits small grey images)") == (flags != "--image_size=80")
+
+
+def test_a_run_keeps_its_views_and_hands_their_shape_on(tmp_path, caplog, monkeypatch):
+    begun, said = _run_views(tmp_path, "pretrain", caplog, "--dataset=digits")
+    # Even if later versions have other views.
+    monkeypatch.setattr(following, "_SMALL_SIDE", 0)
+    again, said_again = _run_views(tmp_path, "pretrain", caplog, "--dataset=digits --train_steps=4")
+    assert again == begun
+    assert said_again == said.replace(" (as suits small grey images)", "")
+    tuned, _ = _run_views(tmp_path, "finetune", caplog, f"--checkpoint={tmp_path}/pretrain")
+    assert tuned == {**GREY_VIEWS, "color_jitter_strength": 0.0}
+
+
+def test_the_picture_of_views_shows_what_pretraining_would_draw(command, tmp_path):
+    output = f"--output={tmp_path}/views.png"
+    outcome = command("views", "--dataset=digits", "--num_images=1", output)
+    assert outcome.code == 0
+    assert outcome.out.rstrip().endswith("no blur (as suits small grey images)")

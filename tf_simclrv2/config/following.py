@@ -6,12 +6,13 @@ were given stay. docs/training.md has the formulas and their reasons.
 
 import dataclasses
 import math
-from typing import Any, Collection, Dict, NamedTuple, Optional, Tuple, TypeVar, Union
+from typing import Any, Callable, Collection, Dict, NamedTuple, Optional, Tuple, TypeVar, Union
 
 from tf_simclrv2.config.commands import DistillConfig, FinetuneConfig, PretrainConfig
 from tf_simclrv2.config.data import DataConfig
 from tf_simclrv2.config.optimization import OptimizationConfig
 from tf_simclrv2.config.settings import sections_of
+from tf_simclrv2.config.views import COLOUR_FIELDS, GEOMETRY_FIELDS, AugmentationConfig
 
 C = TypeVar("C", PretrainConfig, FinetuneConfig, DistillConfig)
 # By flag.
@@ -27,6 +28,20 @@ _ADAPTIVE_RATES = {"adam": 0.001, "lamb": 0.001}
 # (SimCLR, arXiv:2002.05709, appendix B.9).
 _FEW_NEGATIVES_BELOW, _TEMPERATURE_OF_FEW = 1024, 0.2
 _FEW_IMAGES, _TEMPERATURE_OF_FEW_IMAGES = 60_000, 0.5
+# Up to this many pixels on a side images are small. Their colours are distorted at half of the
+# strength, and they are not blurred, as the paper's code has it for CIFAR-10.
+_SMALL_SIDE = 64
+_STRENGTH_OF_SMALL = 0.5
+# A part of a small grey image may be another one, and so may its mirror image: digits, letters.
+_GEOMETRY_OF_SMALL_GREY: Dict[str, Any] = {
+    "use_crop": False,
+    "use_flip": False,
+    "rotation_max_degrees": 20.0,
+    "scale_min": 0.8,
+    "scale_max": 1.25,
+    "shear_max": 0.3,
+    "translate_max": 0.15,
+}
 
 
 class Scale(NamedTuple):
@@ -86,6 +101,48 @@ def image_size(data: DataConfig, side: Optional[int]) -> int:
     if data.image_size is not None or side is None:
         return data.resolved_image_size
     return min(math.ceil(side / _SIDES) * _SIDES, data.resolved_image_size)
+
+
+def views(
+    augmentation: AugmentationConfig,
+    given: Collection[str],
+    size: int,
+    are_grey: Callable[[], bool],
+) -> Tuple[AugmentationConfig, str]:
+    """Settles the views that suit the images, where no flag says how they are distorted.
+
+    A flag about shape leaves all of the shape to the user, and one about colours all of these.
+
+    Args:
+      augmentation: the settings of the views.
+      given: names of the flags that were given.
+      size: of the network's input in pixels.
+      are_grey: finds out whether the images are; it is called only if this decides.
+
+    Returns:
+      The settings, and what they suit in words, empty if they are the paper's or the user's.
+    """
+    ours = [fields.isdisjoint(given) for fields in (GEOMETRY_FIELDS, COLOUR_FIELDS)]
+    if size > _SMALL_SIDE or not any(ours):
+        return augmentation, ""
+    geometry_is_ours, colours_are_ours = ours
+    grey = are_grey()
+    settings: Dict[str, Any] = {}
+    if geometry_is_ours and grey:
+        settings.update(_GEOMETRY_OF_SMALL_GREY)
+    if colours_are_ours:
+        strength = augmentation.color_jitter_strength
+        settings["use_blur"] = False
+        # Of grey images only brightness and contrast change.
+        settings["color_jitter_strength"] = strength if grey else min(strength, _STRENGTH_OF_SMALL)
+    settled = dataclasses.replace(augmentation, **settings)
+    suited = "small grey images" if grey else "small images"
+    return settled, "" if settled == augmentation else suited
+
+
+def views_in_words(augmentation: AugmentationConfig, suited: str) -> str:
+    """The views in words, and what they suit, as :func:`views` has it."""
+    return augmentation.words + (f" (as suits {suited})" if suited else "")
 
 
 def _optimization(

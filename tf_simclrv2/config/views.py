@@ -7,6 +7,20 @@ from tf_simclrv2.config.settings import Must, Section, refuse, setting
 
 # The fractions of views that SimCLR, appendix A, makes grey and blurs.
 PAPERS_GRAYSCALE, PAPERS_BLUR = 0.2, 0.5
+# Fields that change the shape of what a view shows, and fields that change its colours.
+GEOMETRY_FIELDS = frozenset(
+    {
+        "use_flip", "use_vertical_flip", "rotate_90", "use_crop", "crop_area_min",
+        "crop_aspect_max", "rotation_max_degrees", "scale_min", "scale_max", "shear_max",
+        "translate_max",
+    }
+)  # fmt: skip
+COLOUR_FIELDS = frozenset(
+    {
+        "color_jitter_strength", "grayscale_probability", "use_blur", "blur_probability",
+        "solarize_probability",
+    }
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +36,7 @@ class AugmentationConfig(Section):
             "be at most 1.25, above which the contrast factor could be negative",
             lambda strength: strength <= 1.25,
         ),
+        follows_data=True,
     )
     grayscale_probability: Optional[float] = setting(
         None,
@@ -29,7 +44,7 @@ class AugmentationConfig(Section):
         "and 0 where not.",
         within="[0, 1]",
     )
-    use_blur: bool = setting(True, "Blur views with a Gaussian.")
+    use_blur: bool = setting(True, "Blur views with a Gaussian.", follows_data=True)
     blur_probability: Optional[float] = setting(
         None, "Fraction of the views that use_blur blurs; by default half.", within="[0, 1]"
     )
@@ -41,12 +56,16 @@ class AugmentationConfig(Section):
     )
     # Which flips, crops and warps leave an image what it is depends on the data; later steps
     # inherit it.
-    use_flip: bool = setting(True, "Flip half of the views left to right.", inherits=True)
+    use_flip: bool = setting(
+        True, "Flip half of the views left to right.", inherits=True, follows_data=True
+    )
     use_vertical_flip: bool = setting(False, "Flip half of the views top to bottom.", inherits=True)
     rotate_90: bool = setting(
         False, "Turn views by no, one, two or three quarters, all as often.", inherits=True
     )
-    use_crop: bool = setting(True, "Crop at random; otherwise only resize.", inherits=True)
+    use_crop: bool = setting(
+        True, "Crop at random; otherwise only resize.", inherits=True, follows_data=True
+    )
     crop_area_min: float = setting(
         0.08,
         "Smallest area of a random crop, as a fraction of the image's.",
@@ -64,12 +83,14 @@ class AugmentationConfig(Section):
         "Largest angle by which views are turned, either way.",
         within="[0, 180]",
         inherits=True,
+        follows_data=True,
     )
     scale_min: float = setting(
         1.0,
         "Smallest factor by which what a view shows is scaled; below 1 more is seen.",
         within="[0.1, 1]",
         inherits=True,
+        follows_data=True,
     )
     scale_max: float = setting(
         1.0,
@@ -77,18 +98,21 @@ class AugmentationConfig(Section):
         "is the inverse of scale_min.",
         within="[1, 10]",
         inherits=True,
+        follows_data=True,
     )
     shear_max: float = setting(
         0.0,
         "Largest slant of vertical lines, to either side, in pixels for each pixel of height.",
         within="[0, 1]",
         inherits=True,
+        follows_data=True,
     )
     translate_max: float = setting(
         0.0,
         "Largest shift of what a view shows, as a fraction of the view's side, along each.",
         within="[0, 0.5]",
         inherits=True,
+        follows_data=True,
     )
     fill_mode: str = setting(
         "edge",

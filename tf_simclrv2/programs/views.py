@@ -8,12 +8,13 @@ import numpy as np
 from PIL import Image
 
 from tf_simclrv2.config import ViewsConfig
-from tf_simclrv2.config.following import image_size
+from tf_simclrv2.config.following import image_size, views_in_words
 from tf_simclrv2.config.memory import check_images
 from tf_simclrv2.data.batches import Views, batches
 from tf_simclrv2.data.images import decode, read
 from tf_simclrv2.data.sources import open_source
 from tf_simclrv2.data.stream import Stream
+from tf_simclrv2.data.suiting import suited_views
 from tf_simclrv2.data.views import resize
 from tf_simclrv2.keras2 import tf
 from tf_simclrv2.programs import command_line
@@ -45,13 +46,15 @@ def run(values: Mapping[str, object]) -> None:
     output = os.path.expanduser(wanted.output)
     check_output(output)
     source = open_source(config.data)
-    source.check_split(config.data.train_split, "train_split")
-    size = image_size(config.data, source.usual_side(config.data.train_split))
+    split = config.data.train_split
+    source.check_split(split, "train_split")
+    size = image_size(config.data, source.usual_side(split))
     # Each image has two views next to it, and they are copied into the picture.
     check_images("num_images", wanted.num_images, 6 * wanted.num_images, max(size, _SHOWN_SIZE), 1)
-    stream = Stream(source, config.data.train_split, wanted.seed, data=config.data)
+    stream = Stream(source, split, wanted.seed, data=config.data)
+    augmentation, suited = suited_views(config.augmentation, values, size, source, split)
     # In batches of one, so that they are the images of a run's first batch of any size.
-    pairs = batches(stream, Views.two(size, config.augmentation), batch_size=1)
+    pairs = batches(stream, Views.two(size, augmentation), batch_size=1)
     shown = tf.data.Dataset.zip((pairs, stream.examples().map(read)))
     cells = []
     drawn = shown.take(wanted.num_images)
@@ -63,11 +66,12 @@ def run(values: Mapping[str, object]) -> None:
     with writing("output", output), whole_file(output) as file:
         Image.fromarray(grid(np.stack(cells))).save(file, format="PNG")
     logger.info(
-        "%s: %d images of %s %s, each with its two views to the right",
+        "%s: %d images of %s %s, each with its two views to the right: %s",
         output,
         len(cells),
         source.name,
-        config.data.train_split,
+        split,
+        views_in_words(augmentation, suited),
     )
 
 
