@@ -6,8 +6,9 @@ are not repeated. Run it from the project's root:
   python -m benchmarks.defaults_experiment --output=runs/defaults --dataset=digits --seeds=0,1,2
 
 It writes the images as ``split/class/file`` and pretrains and fine-tunes on two labels of
-each class: with no flag but the network's size; with the views of flags/DATASET/data.txt besides;
-and by the recipes. All are evaluated on the test split, by which nothing was chosen.
+each class: with no flag but the network's size; with the views of flags/DATASET/data.txt or those
+of the paper besides; and by the recipes. All are evaluated on the test split, by which nothing was
+chosen.
 """
 
 import argparse
@@ -23,6 +24,7 @@ VARIANTS = {
     "defaults": (_NETWORK, []),
     "defaults, with the recipe's views": (["--recipe=DATASET/data", *_NETWORK], []),
     "recipes": (["--recipe=DATASET/pretrain"], ["--recipe=DATASET/finetune_1pct"]),
+    "defaults, with the paper's views": (["--recipe=views/photographs", *_NETWORK], []),
 }
 
 

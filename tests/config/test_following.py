@@ -6,7 +6,8 @@ import math
 import pytest
 
 from tf_simclrv2 import config
-from tf_simclrv2.config.following import follow, image_size, views, views_in_words
+from tf_simclrv2.config.following import follow, image_size, views
+from tf_simclrv2.config.views import COLOUR_FIELDS, GEOMETRY_FIELDS
 from tf_simclrv2.programs import command_line
 
 IMAGENET, ONE_PERCENT = 1_281_167, 12_811
@@ -135,63 +136,98 @@ def test_help_says_which_defaults_follow(command):
     for flag in flags + ["temperature", "memory_size"] * (command == "pretrain"):
         assert f"--{flag}  (default: follows the data)" in text
     assert "--momentum  (default: 0.9)" in text
+    assert "--use_crop  (default: follows the data)" in text
+    colours = "follows the data" if command == "pretrain" else "0.0"
+    assert f"--color_jitter_strength  (default: {colours})" in text
 
 
 PAPERS = config.AugmentationConfig()
-PLAIN = config.FinetuneConfig.__dataclass_fields__["augmentation"].default_factory()
 GREY, COLOURED = (lambda: True), (lambda: False)
 
 
-def _changed(augmentation, *arguments):
-    """The settings of views that follow the images, and what they suit."""
-    settled, suited = views(augmentation, *arguments)
-    before, after = dataclasses.asdict(augmentation), dataclasses.asdict(settled)
-    return {name: value for name, value in after.items() if value != before[name]}, suited
+def _not_asked():
+    raise AssertionError("nobody needs to know")
+
+
+def _config(command, **given):
+    kind, paths = KINDS[command]
+    return command_line.build(kind, {**paths, **given}), {*paths, *given}
+
+
+def _changed(command, size, are_grey, **given):
+    """The settings of views that follow the images, and how the words on them end."""
+    built, names = _config(command, **given)
+    settled, words = views(built, names, size, are_grey)
+    before, after = (dataclasses.asdict(each.augmentation) for each in (built, settled))
+    assert words.startswith(settled.augmentation.words)
+    ending = words[len(settled.augmentation.words) :]
+    return {name: value for name, value in after.items() if value != before[name]}, ending
+
+
+OF_GREY = {
+    "use_crop": False, "use_flip": False, "rotation_max_degrees": 20, "scale_min": 0.8,
+    "scale_max": 1.25, "shear_max": 0.3, "translate_max": 0.15,
+}  # fmt: skip
+OF_SMALL = {"use_blur": False, "color_jitter_strength": 0.5}
 
 
 def test_the_views_of_small_grey_images_are_those_of_the_recipe_for_digits():
     flags = ["--recipe=digits/data", "--model_dir=run"]
     values = command_line.parse(config.PretrainConfig, flags)
     recipe = command_line.build(config.PretrainConfig, values)
-    assert views(PAPERS, (), 16, GREY) == (recipe.augmentation, "small grey images")
-    assert recipe.augmentation != PAPERS
+    built, given = _config("pretrain")
+    settled, words = views(built, given, 16, GREY)
+    assert settled.augmentation == recipe.augmentation != PAPERS
+    assert words.endswith("no blur (as for small grey images)")
 
 
 @pytest.mark.parametrize("size", [16, 32, 64])
 def test_the_views_of_small_images_are_those_of_the_authors_for_cifar(size):
-    expected = {"use_blur": False, "color_jitter_strength": 0.5}
-    assert _changed(PAPERS, (), size, COLOURED) == (expected, "small images")
-    # Fine-tuning distorts no colours at any size.
-    assert _changed(PLAIN, (), size, COLOURED) == ({}, "")
+    assert _changed("pretrain", size, COLOURED) == (OF_SMALL, " (as for small images)")
 
 
-@pytest.mark.parametrize("size", [65, 224])
-def test_the_views_of_larger_images_are_the_papers(size):
-    def look():
-        raise AssertionError("nobody needs to know")
+@pytest.mark.parametrize("command", ["finetune", "distill"])
+def test_later_steps_follow_in_shape_alone(command):
+    assert _changed(command, 32, COLOURED) == ({}, "")
+    assert _changed(command, 32, GREY) == (OF_GREY, " (shape as for small grey images)")
+    # What is taken over from pretraining counts as given.
+    taken_over = {name: getattr(PAPERS, name) for name in GEOMETRY_FIELDS}
+    assert _changed(command, 32, _not_asked, **taken_over) == ({}, "")
 
-    assert views(PAPERS, (), size, look) == (PAPERS, "")
-    assert views(PAPERS, {"use_flip", "use_blur"}, 16, look) == (PAPERS, "")
+
+def test_the_views_of_larger_images_are_the_papers():
+    assert _changed("pretrain", 65, _not_asked) == ({}, "")
+    assert _changed("pretrain", 224, _not_asked) == ({}, "")
 
 
 @pytest.mark.parametrize(
-    ("given", "kept"),
+    ("given", "are_grey", "expected", "ending"),
     [
-        ("use_flip", {"use_flip", "use_crop", "rotation_max_degrees"}),
-        ("crop_area_min", {"use_flip", "use_crop", "shear_max"}),
-        ("use_blur", {"use_blur", "color_jitter_strength"}),
-        ("solarize_probability", {"use_blur", "color_jitter_strength"}),
-        ("augment_on", set()),
+        ({"use_flip": True}, GREY, {"use_blur": False}, " (colours as for small grey images)"),
+        ({"crop_area_min": 0.2}, COLOURED, OF_SMALL, " (colours as for small images)"),
+        ({"use_blur": True}, GREY, OF_GREY, " (shape as for small grey images)"),
+        ({"use_blur": True}, COLOURED, {}, ""),
+        ({"solarize_probability": 0.1}, COLOURED, {}, ""),
+        ({"color_jitter_strength": 0.8}, COLOURED, {}, ""),
+        # What a flag asks for is what suits the images, or nothing special.
+        ({"use_flip": False}, GREY, {**OF_GREY, "use_blur": False}, " (as for small grey images)"),
+        ({"use_blur": False}, COLOURED, {"color_jitter_strength": 0.5}, " (as for small images)"),
+        ({"use_flip": False}, COLOURED, OF_SMALL, " (colours as for small images)"),
+        # These are about neither.
+        ({"augment_on": "host"}, COLOURED, OF_SMALL, " (as for small images)"),
+        ({"color_space": "yiq"}, COLOURED, OF_SMALL, " (as for small images)"),
     ],
 )
-def test_a_flag_about_shape_or_colours_leaves_all_of_it_to_the_user(given, kept):
-    changed, suited = _changed(PAPERS, {given, "model_dir"}, 32, GREY)
-    assert changed and not kept & {*changed}
-    shape = {"use_flip", "use_crop", "rotation_max_degrees"} & {*changed}
-    assert len(shape) == (0 if {"use_flip"} <= kept else 3)
-    assert suited == "small grey images"
+def test_a_flag_that_asks_for_another_shape_or_colours_leaves_them_to_the_user(
+    given, are_grey, expected, ending
+):
+    changed, found = _changed("pretrain", 32, are_grey, **given)
+    without_given = {name: value for name, value in expected.items() if name not in given}
+    assert (changed, found) == (without_given, ending)
 
 
-def test_views_in_words_say_what_they_suit():
-    assert views_in_words(PAPERS, "") == PAPERS.words
-    assert views_in_words(PAPERS, "small images") == f"{PAPERS.words} (as suits small images)"
+def test_every_setting_of_views_is_about_shape_or_colours_or_said_to_be_about_neither():
+    neither = {"fill_mode", "color_space", "augment_on"}
+    fields = {field.name for field in dataclasses.fields(PAPERS)}
+    assert fields == GEOMETRY_FIELDS | COLOUR_FIELDS | neither
+    assert not GEOMETRY_FIELDS & COLOUR_FIELDS

@@ -55,3 +55,7 @@ def test_evaluation_split_is_validation_else_test():
     assert source.evaluation_split(None) == "test"
     assert source.evaluation_split("train[:10]") == "train[:10]"
     assert source.num_examples("train[:10]") == 10
+
+
+def test_images_of_one_size_are_known_to_have_it():
+    assert open_source(DataConfig()).usual_side("train") == 8

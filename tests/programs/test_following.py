@@ -131,22 +131,35 @@ GREY_VIEWS = {
     "use_crop": False, "use_flip": False, "scale_max": 1.25, "color_jitter_strength": 1.0,
     "use_blur": False,
 }  # fmt: skip
+PAPERS_SHAPE = {"use_crop": True, "use_flip": True, "scale_max": 1.0}
+AS_GREY = " (as for small grey images)"
 
 
 @pytest.mark.parametrize(
-    ("flags", "expected"),
+    ("flags", "expected", "ending"),
     [
-        ("", GREY_VIEWS),
-        ("--use_blur=true", {**GREY_VIEWS, "use_blur": True}),
-        ("--use_flip", {**GREY_VIEWS, "use_flip": True, "use_crop": True, "scale_max": 1.0}),
-        ("--image_size=80", {**GREY_VIEWS, "use_flip": True, "use_crop": True, "scale_max": 1.0,
-                             "use_blur": True}),
+        ("", GREY_VIEWS, f"no blur{AS_GREY}"),
+        ("--use_flip=false", GREY_VIEWS, f"no blur{AS_GREY}"),
+        ("--use_blur=true", {**GREY_VIEWS, "use_blur": True},
+         " blur (shape as for small grey images)"),
+        ("--use_flip", {**GREY_VIEWS, **PAPERS_SHAPE},
+         "no blur (colours as for small grey images)"),
+        ("--image_size=80", {**GREY_VIEWS, **PAPERS_SHAPE, "use_blur": True}, ", blur"),
     ],
 )  # fmt: skip
-def test_views_follow_the_images_unless_a_flag_is_about_them(tmp_path, caplog, flags, expected):
+def test_views_follow_the_images_unless_a_flag_asks_for_others(
+    tmp_path, caplog, flags, expected, ending
+):
     found, said = _run_views(tmp_path, "pretrain", caplog, "--dataset=digits", flags)
     assert found == expected
-    assert said.endswith("(as suits small grey images)") == (flags != "--image_size=80")
+    assert said.endswith(ending)
+
+
+def test_views_follow_all_images(tmp_path, caplog):
+    further = filled("--unlabeled_data_dir={others}", "pretrain")
+    found, said = _run_views(tmp_path, "pretrain", caplog, "--dataset=digits", further)
+    assert found == {**PAPERS_SHAPE, "color_jitter_strength": 0.5, "use_blur": False}
+    assert said.endswith("no blur (as for small images)")
 
 
 def test_a_run_keeps_its_views_and_hands_their_shape_on(tmp_path, caplog, monkeypatch):
@@ -155,13 +168,28 @@ def test_a_run_keeps_its_views_and_hands_their_shape_on(tmp_path, caplog, monkey
     monkeypatch.setattr(following, "_SMALL_SIDE", 0)
     again, said_again = _run_views(tmp_path, "pretrain", caplog, "--dataset=digits --train_steps=4")
     assert again == begun
-    assert said_again == said.replace(" (as suits small grey images)", "")
+    assert said_again == said.replace(AS_GREY, "")
     tuned, _ = _run_views(tmp_path, "finetune", caplog, f"--checkpoint={tmp_path}/pretrain")
     assert tuned == {**GREY_VIEWS, "color_jitter_strength": 0.0}
+
+
+def test_a_run_that_began_with_other_views_keeps_them(tmp_path, caplog, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(following, "_SMALL_SIDE", 0)
+        begun, _ = _run_views(tmp_path, "pretrain", caplog, "--dataset=digits")
+    assert begun == {**PAPERS_SHAPE, "color_jitter_strength": 1.0, "use_blur": True}
+    again, _ = _run_views(tmp_path, "pretrain", caplog, "--dataset=digits --train_steps=4")
+    assert again == begun
+
+
+def test_fine_tuning_random_weights_follows_in_shape(tmp_path, caplog):
+    found, said = _run_views(tmp_path, "finetune", caplog, "--dataset=digits --from_scratch")
+    assert found == {**GREY_VIEWS, "color_jitter_strength": 0.0}
+    assert said.endswith("no blur (shape as for small grey images)")
 
 
 def test_the_picture_of_views_shows_what_pretraining_would_draw(command, tmp_path):
     output = f"--output={tmp_path}/views.png"
     outcome = command("views", "--dataset=digits", "--num_images=1", output)
     assert outcome.code == 0
-    assert outcome.out.rstrip().endswith("no blur (as suits small grey images)")
+    assert outcome.out.rstrip().endswith(f"no blur{AS_GREY}")

@@ -1,4 +1,4 @@
-"""Defaults that follow the data: numbers of images or labels in, settings out.
+"""Defaults that follow the data: what is known of images and labels in, settings out.
 
 At the scale of ImageNet they are the fields' own defaults, which are the paper's. Settings that
 were given stay. docs/training.md has the formulas and their reasons.
@@ -8,13 +8,19 @@ import dataclasses
 import math
 from typing import Any, Callable, Collection, Dict, NamedTuple, Optional, Tuple, TypeVar, Union
 
-from tf_simclrv2.config.commands import DistillConfig, FinetuneConfig, PretrainConfig
+from tf_simclrv2.config.commands import (
+    DistillConfig,
+    FinetuneConfig,
+    PretrainConfig,
+    ViewsConfig,
+)
 from tf_simclrv2.config.data import DataConfig
 from tf_simclrv2.config.optimization import OptimizationConfig
 from tf_simclrv2.config.settings import sections_of
 from tf_simclrv2.config.views import COLOUR_FIELDS, GEOMETRY_FIELDS, AugmentationConfig
 
 C = TypeVar("C", PretrainConfig, FinetuneConfig, DistillConfig)
+V = TypeVar("V", PretrainConfig, FinetuneConfig, DistillConfig, ViewsConfig)
 # By flag.
 Settings = Dict[str, Union[int, float]]
 
@@ -28,12 +34,13 @@ _ADAPTIVE_RATES = {"adam": 0.001, "lamb": 0.001}
 # (SimCLR, arXiv:2002.05709, appendix B.9).
 _FEW_NEGATIVES_BELOW, _TEMPERATURE_OF_FEW = 1024, 0.2
 _FEW_IMAGES, _TEMPERATURE_OF_FEW_IMAGES = 60_000, 0.5
-# Up to this many pixels on a side images are small. Their colours are distorted at half of the
-# strength, and they are not blurred, as the paper's code has it for CIFAR-10.
+# Up to this many pixels on a side images are small. The authors' code for CIFAR-10 halves their
+# colour distortion and does not blur them.
 _SMALL_SIDE = 64
-_STRENGTH_OF_SMALL = 0.5
-# A part of a small grey image may be another one, and so may its mirror image: digits, letters.
-_GEOMETRY_OF_SMALL_GREY: Dict[str, Any] = {
+_VIEWS_OF_SMALL: Dict[str, Any] = {"color_jitter_strength": 0.5, "use_blur": False}
+# A part of a small grey image may be another one, and so may its mirror image: digits, letters. Of
+# their colours only brightness and contrast change.
+_VIEWS_OF_SMALL_GREY: Dict[str, Any] = {
     "use_crop": False,
     "use_flip": False,
     "rotation_max_degrees": 20.0,
@@ -41,6 +48,8 @@ _GEOMETRY_OF_SMALL_GREY: Dict[str, Any] = {
     "scale_max": 1.25,
     "shear_max": 0.3,
     "translate_max": 0.15,
+    "color_jitter_strength": 1.0,
+    "use_blur": False,
 }
 
 
@@ -104,45 +113,46 @@ def image_size(data: DataConfig, side: Optional[int]) -> int:
 
 
 def views(
-    augmentation: AugmentationConfig,
-    given: Collection[str],
-    size: int,
-    are_grey: Callable[[], bool],
-) -> Tuple[AugmentationConfig, str]:
-    """Settles the views that suit the images, where no flag says how they are distorted.
+    config: V, given: Collection[str], size: int, are_grey: Callable[[], bool]
+) -> Tuple[V, str]:
+    """Settles the views that suit the images, where no flag asks for others.
 
-    A flag about shape leaves all of the shape to the user, and one about colours all of these.
+    A flag that asks for another shape leaves all of the shape to the user, and so do colours, with
+    blur. Only pretraining distorts colours unasked.
 
     Args:
-      augmentation: the settings of the views.
+      config: of a command that draws views.
       given: names of the flags that were given.
       size: of the network's input in pixels.
       are_grey: finds out whether the images are; it is called only if this decides.
 
     Returns:
-      The settings, and what they suit in words, empty if they are the paper's or the user's.
+      The config, and the views in words, which say where they suit the images.
     """
-    ours = [fields.isdisjoint(given) for fields in (GEOMETRY_FIELDS, COLOUR_FIELDS)]
-    if size > _SMALL_SIDE or not any(ours):
-        return augmentation, ""
-    geometry_is_ours, colours_are_ours = ours
+    augmentation = config.augmentation
+    fields = [GEOMETRY_FIELDS]
+    if isinstance(config, (PretrainConfig, ViewsConfig)):
+        fields.append(COLOUR_FIELDS)
+    if size > _SMALL_SIDE or all(names <= {*given} for names in fields):
+        return config, augmentation.words
     grey = are_grey()
-    settings: Dict[str, Any] = {}
-    if geometry_is_ours and grey:
-        settings.update(_GEOMETRY_OF_SMALL_GREY)
-    if colours_are_ours:
-        strength = augmentation.color_jitter_strength
-        settings["use_blur"] = False
-        # Of grey images only brightness and contrast change.
-        settings["color_jitter_strength"] = strength if grey else min(strength, _STRENGTH_OF_SMALL)
+    suiting = _VIEWS_OF_SMALL_GREY if grey else _VIEWS_OF_SMALL
+    ours = [names for names in fields if _agree(augmentation, names & {*given}, suiting)]
+    settings = {name: suiting[name] for names in ours for name in names & suiting.keys()}
     settled = dataclasses.replace(augmentation, **settings)
-    suited = "small grey images" if grey else "small images"
-    return settled, "" if settled == augmentation else suited
+    words = settled.words
+    if settings:
+        what = "" if len(ours) > 1 else "shape " if GEOMETRY_FIELDS in ours else "colours "
+        words += f" ({what}as for small {'grey ' if grey else ''}images)"
+    return dataclasses.replace(config, augmentation=settled), words
 
 
-def views_in_words(augmentation: AugmentationConfig, suited: str) -> str:
-    """The views in words, and what they suit, as :func:`views` has it."""
-    return augmentation.words + (f" (as suits {suited})" if suited else "")
+def _agree(
+    augmentation: AugmentationConfig, given: Collection[str], suiting: Dict[str, Any]
+) -> bool:
+    """Whether flags that were given ask for what suits the images, or for nothing special."""
+    usual = dataclasses.replace(AugmentationConfig(), **suiting)
+    return all(getattr(augmentation, name) == getattr(usual, name) for name in given)
 
 
 def _optimization(

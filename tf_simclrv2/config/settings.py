@@ -107,8 +107,8 @@ class Facts(TypedDict, total=False):
       may_be_remote: whether remote paths are not refused, as only TensorFlow reads them.
       may_grow: whether it is a part of the training's length, with which a run may only be
         continued for as long or longer.
-      follows_data: whether a training command that isn't given it takes what suits the number of
-        images or labels, see ``following``; the field's own default is that of the paper's scale.
+      follows_data: whether a training command that isn't given it takes what suits its images or
+        their number, see ``following``; the field's own default is that of the paper's scale.
       absent: what a config.json without the field means; None is the default.
       replaces: fields that say the same in another way: a flag of this one that is typed at the
         command line goes before theirs in flagfiles and recipes.

@@ -165,7 +165,7 @@ def contrastive_batches(
     Args:
       data: the data set, its split and the image size.
       batch_size: images in a batch.
-      augmentation: how views are drawn; by default as ``pretrain`` does.
+      augmentation: how views are drawn; by default as in the paper.
       seed: the same seed gives the same batches.
       start_step: batches to leave out.
 

@@ -120,10 +120,13 @@ class Stream:
     @property
     def _pools(self) -> List[_Chosen]:
         """What is mixed: sources with their splits, and perhaps the ids to use."""
-        pools: List[_Chosen] = [(self.source, self._split, self._ids)]
-        if self.unlabelled is not None:
-            pools.append((self.unlabelled, "train", None))
-        return pools
+        own: _Chosen = (self.source, self._split, self._ids)
+        return [own] if self.unlabelled is None else [own, (self.unlabelled, "train", None)]
+
+    @property
+    def sources(self) -> List[Tuple[Source, str]]:
+        """The sources that are mixed, with the split of each."""
+        return [(source, split) for source, split, _ in self._pools]
 
     @property
     def is_checked(self) -> bool:

@@ -19,7 +19,7 @@ def two_views(
 ) -> tf.data.Dataset:
     """Makes two random views of each image of a data set of one's own.
 
-    The views are those of ``pretrain`` (SimCLR, appendix A; SimCLRv2, appendix B). They are a
+    The views are by default the paper's (SimCLR, appendix A; SimCLRv2, appendix B). They are a
     function of the seed and of the element's position, so repeat the data set before, not after:
     only then does every epoch draw other views::
 

@@ -7,7 +7,14 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, 
 
 from absl import flags
 
-from tf_simclrv2.config import Config, ConfigError, Section, refuse, sections_of
+from tf_simclrv2.config import (
+    AugmentationConfig,
+    Config,
+    ConfigError,
+    Section,
+    refuse,
+    sections_of,
+)
 from tf_simclrv2.config.reporting import joined
 from tf_simclrv2.config.settings import check_value, requirements
 from tf_simclrv2.config.words import shown
@@ -229,18 +236,20 @@ def help_text(called: str, config_class: Type[Config]) -> str:
         lines += ["", summary(section)]
         for field in dataclasses.fields(section):
             default = getattr(defaults[name], field.name) if name in defaults else field.default
-            lines += _flag_help(field, default)
+            # Fine-tuning and distillation distort no colours, whatever the data.
+            fixed = section is AugmentationConfig and default != field.default
+            follows = field.metadata["follows_data"] and not fixed
+            lines += _flag_help(field, "follows the data" if follows else default)
     return "\n".join(lines)
 
 
 def _flag_help(field: "dataclasses.Field[object]", default: object) -> List[str]:
     """A flag, its default, and what its value does and must be."""
     is_required = field.metadata["required"] is not None
-    shown_default = "follows the data" if field.metadata["follows_data"] else default
     sentences = [field.metadata["help"]]
     sentences += [f"{words[0].upper()}{words[1:]}." for words, _ in requirements(field)]
     return [
-        f"  --{field.name}  ({'required' if is_required else f'default: {shown_default}'})",
+        f"  --{field.name}  ({'required' if is_required else f'default: {default}'})",
         *textwrap.wrap(
             " ".join(sentences), _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT
         ),

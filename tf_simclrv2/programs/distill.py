@@ -66,7 +66,7 @@ def run(values: Mapping[str, object]) -> None:
     further = open_further_images(config.unlabelled, config.data)
     split, seed = config.data.train_split, config.run.seed
     images = Stream(source, split, seed, data=config.data, unlabelled=further)
-    config = settle(config, values, devices, source, images.num_examples)
+    config = settle(config, values, devices, images, images.num_examples)
     left_out = not_inherited(given, teacher.run.config)
     if left_out and devices.is_chief:
         logger.info(left_out)

@@ -66,7 +66,8 @@ def run(values: Mapping[str, object]) -> None:
         raise source.without_labels("fine-tuning")
     count = source.num_examples(split) if labelled is None else len(labelled)
     check_head_start(start.head_start, count)
-    config = settle(config, values, devices, source, count)
+    images = Stream(source, split, config.run.seed, data=config.data)
+    config = settle(config, values, devices, images, count)
     if left_out and devices.is_chief:
         logger.info(left_out)
     labels = Labels(source, config.data, labelled)

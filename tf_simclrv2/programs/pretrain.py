@@ -60,7 +60,7 @@ def run(values: Mapping[str, object]) -> None:
     stream = Stream(
         source, config.data.train_split, config.run.seed, data=config.data, unlabelled=further
     )
-    config = settle(config, values, devices, source, stream.num_examples)
+    config = settle(config, values, devices, stream, stream.num_examples)
     left_out = not_inherited(given, start.run.config) if start is not None else ""
     if left_out and devices.is_chief:
         logger.info(left_out)

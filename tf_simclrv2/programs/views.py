@@ -8,13 +8,12 @@ import numpy as np
 from PIL import Image
 
 from tf_simclrv2.config import ViewsConfig
-from tf_simclrv2.config.following import image_size, views_in_words
+from tf_simclrv2.config.following import image_size
 from tf_simclrv2.config.memory import check_images
 from tf_simclrv2.data.batches import Views, batches
 from tf_simclrv2.data.images import decode, read
 from tf_simclrv2.data.sources import open_source
 from tf_simclrv2.data.stream import Stream
-from tf_simclrv2.data.suiting import suited_views
 from tf_simclrv2.data.views import resize
 from tf_simclrv2.keras2 import tf
 from tf_simclrv2.programs import command_line
@@ -23,6 +22,7 @@ from tf_simclrv2.progress import progress
 from tf_simclrv2.runtime.disk import writing
 from tf_simclrv2.runtime.files import whole_file
 from tf_simclrv2.training.pictures import reading
+from tf_simclrv2.training.suiting import suited
 
 logger = logging.getLogger(__name__)
 
@@ -52,9 +52,9 @@ def run(values: Mapping[str, object]) -> None:
     # Each image has two views next to it, and they are copied into the picture.
     check_images("num_images", wanted.num_images, 6 * wanted.num_images, max(size, _SHOWN_SIZE), 1)
     stream = Stream(source, split, wanted.seed, data=config.data)
-    augmentation, suited = suited_views(config.augmentation, values, size, source, split)
+    config, words = suited(config, values, size, stream)
     # In batches of one, so that they are the images of a run's first batch of any size.
-    pairs = batches(stream, Views.two(size, augmentation), batch_size=1)
+    pairs = batches(stream, Views.two(size, config.augmentation), batch_size=1)
     shown = tf.data.Dataset.zip((pairs, stream.examples().map(read)))
     cells = []
     drawn = shown.take(wanted.num_images)
@@ -71,7 +71,7 @@ def run(values: Mapping[str, object]) -> None:
         len(cells),
         source.name,
         split,
-        views_in_words(augmentation, suited),
+        words,
     )
 
 

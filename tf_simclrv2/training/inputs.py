@@ -17,14 +17,15 @@ from tf_simclrv2.config import (
     refuse,
     sections_of,
 )
-from tf_simclrv2.config.following import follow, image_size, views_in_words
+from tf_simclrv2.config.following import follow, image_size
 from tf_simclrv2.config.memory import check_images, check_training
 from tf_simclrv2.data.sources import Source, open_source, open_unlabelled
-from tf_simclrv2.data.suiting import suited_views
+from tf_simclrv2.data.stream import Stream
 from tf_simclrv2.optimization.optimizers import check_optimizer
 from tf_simclrv2.runtime.devices import Devices
 from tf_simclrv2.runtime.files import check_run_places
 from tf_simclrv2.runtime.run_directory import RunDirectory
+from tf_simclrv2.training.suiting import suited
 
 logger = logging.getLogger(__name__)
 
@@ -96,14 +97,14 @@ def as_begun(values: Mapping[str, object], config_class: Type[Config]) -> Dict[s
     return {**settled, **values}
 
 
-def settle(config: C, given: Collection[str], devices: Devices, source: Source, count: int) -> C:
+def settle(config: C, given: Collection[str], devices: Devices, stream: Stream, count: int) -> C:
     """Settles what follows the data and was not given; logs what computes, on what.
 
     Args:
       config: the run's config.
       given: names of the flags that were given.
       devices: what computes.
-      source: the data set.
+      stream: the images.
       count: images to train on; for fine-tuning those with labels.
 
     Returns:
@@ -115,13 +116,11 @@ def settle(config: C, given: Collection[str], devices: Devices, source: Source, 
     computing = dataclasses.replace(config.devices, mixed_precision=devices.mixed_precision)
     config, settings = follow(dataclasses.replace(config, devices=computing), given, count)
     _check(config, devices)
-    size, split = config.data.resolved_image_size, config.data.train_split
-    augmentation, suited = suited_views(config.augmentation, given, size, source, split)
-    config = dataclasses.replace(config, augmentation=augmentation)
+    size = config.data.resolved_image_size
+    config, views = suited(config, given, size, stream, devices.agreed)
     if "image_size" not in given:
         settings = {"image_size": config.data.resolved_image_size, **settings}
-    line = f"{devices.describe(config.optimization.train_batch_size)}; views: "
-    line += views_in_words(augmentation, suited)
+    line = f"{devices.describe(config.optimization.train_batch_size)}; views: {views}"
     if settings:
         what = "labelled images" if isinstance(config, FinetuneConfig) else "images"
         shown = ", ".join(f"{name}={value:g}" for name, value in settings.items())

@@ -226,6 +226,10 @@ class TfdsSource(Source):
         info = self._builder.info
         return digest([info.full_name, split, str(self.num_examples(split)), *(ids or ())])
 
+    def usual_side(self, split: str) -> Optional[int]:
+        height, width, _ = self._builder.info.features["image"].shape
+        return min(height, width) if height and width else None
+
     def columns(self, split: str) -> Optional[Columns]:
         if not self._is_by_index:
             return None
