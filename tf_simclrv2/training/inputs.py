@@ -6,6 +6,7 @@ import os
 from typing import Collection, Dict, Mapping, Optional, Tuple, Type, TypeVar
 
 from tf_simclrv2.config import (
+    DEFAULT_IMAGE_SIZES,
     Config,
     DataConfig,
     DistillConfig,
@@ -49,16 +50,17 @@ def open_devices(config: TrainingConfig, given: Collection[str]) -> Devices:
         into memory.
     """
     devices = Devices.open(config.devices)
-    # How large the images of a folder are, is not known yet.
-    if "train_batch_size" in given and (config.data.image_size or config.data.dataset != "folder"):
-        _check(config, devices)
+    if "train_batch_size" in given:
+        _check_batch(config, devices)
+        # How large other images are, is not known yet.
+        if config.data.image_size or config.data.dataset in DEFAULT_IMAGE_SIZES:
+            check_training(config, devices.num_pipelines, on_cpu=not devices.has_accelerator)
     return devices
 
 
-def _check(config: TrainingConfig, devices: Devices) -> None:
+def _check_batch(config: TrainingConfig, devices: Devices) -> None:
     batch_size = config.optimization.train_batch_size
     devices.check_batch(batch_size, config.optimization.gradient_accumulation_steps)
-    check_training(config, devices.num_pipelines, on_cpu=not devices.has_accelerator)
 
 
 def as_begun(values: Mapping[str, object], config_class: Type[Config]) -> Dict[str, object]:
@@ -115,7 +117,8 @@ def settle(config: C, given: Collection[str], devices: Devices, stream: Stream, 
     """
     computing = dataclasses.replace(config.devices, mixed_precision=devices.mixed_precision)
     config, settings = follow(dataclasses.replace(config, devices=computing), given, count)
-    _check(config, devices)
+    _check_batch(config, devices)
+    check_training(config, devices.num_pipelines, on_cpu=not devices.has_accelerator)
     size = config.data.resolved_image_size
     config, views = suited(config, given, size, stream, devices.agreed)
     if "image_size" not in given:
