@@ -30,6 +30,12 @@ VARIANTS = {
         "recipe": [],
         "random_head": ["--head_start=random"],
         "frozen": ["--fine_tune_after_block=4"],
+        "all_layers": ["--fine_tune_after_block=-1"],
+        "all_layers_slow": [
+            "--fine_tune_after_block=-1",
+            "--train_steps=60",
+            "--learning_rate=0.0003",
+        ],
         "last_block": ["--fine_tune_after_block=3"],
         "short": ["--train_steps=20"],
         "long": ["--train_steps=180"],
@@ -47,6 +53,7 @@ VARIANTS = {
         "recipe": [],
         "cool": ["--distillation_temperature=0.5"],
         "warm": ["--distillation_temperature=2"],
+        "half_as_long": ["--train_steps=300", "--checkpoint_steps=300"],
         "shifts_teacher": [],
     },
 }

@@ -34,6 +34,7 @@ _CROPS = [
     "--use_crop=true", "--crop_area_min=0.4", "--rotation_max_degrees=0", "--scale_min=1",
     "--scale_max=1", "--shear_max=0", "--translate_max=0",
 ]  # fmt: skip
+_UPRIGHT = ["--use_vertical_flip=false", "--rotate_90=false"]
 # On top of flags/DATASET/pretrain.txt.
 VARIANTS = {
     "recipe": [],
@@ -48,11 +49,24 @@ VARIANTS = {
         "--crop_aspect_max=1.5",
     ],
     "turns_solarized": [*_TURNS, "--color_jitter_strength=1", "--solarize_probability=0.2"],
+    "short": ["--train_steps=600"],
+    "large_batch": ["--train_steps=1200", "--train_batch_size=256"],
+    # Without knowing the tiles: the authors' for CIFAR-10, and weaker ones.
+    "of_cifar": [
+        "--train_steps=600", *_UPRIGHT, "--crop_area_min=0.08", "--color_jitter_strength=0.5",
+        "--grayscale_probability=0.2",
+    ],
+    "mild": [
+        "--train_steps=600", *_UPRIGHT, "--crop_area_min=0.3", "--color_jitter_strength=0.2",
+    ],
+    "milder": [
+        "--train_steps=600", *_UPRIGHT, "--crop_area_min=0.2", "--color_jitter_strength=0.1",
+    ],
     "small_crops": ["--crop_area_min=0.08"],
     "mild_colours": ["--color_jitter_strength=0.2"],
     "colours": ["--color_jitter_strength=0.4"],
     "strong_colours": ["--color_jitter_strength=1", "--grayscale_probability=0.2"],
-    "upright": ["--use_vertical_flip=false", "--rotate_90=false"],
+    "upright": _UPRIGHT,
 }  # fmt: skip
 
 
