@@ -31,7 +31,7 @@ from tf_simclrv2.keras2 import keras  # noqa: E402
 _TESTS = os.path.dirname(os.path.abspath(__file__))
 TINY = ["--resnet_depth=18", "--width_multiplier=0.0625", "--image_size=8", "--seed=3"]
 FEW_STEPS = ["--train_steps=4", "--train_batch_size=20", "--log_every_steps=2"]
-DIGITS_VIEWS = ["--use_flip=false", "--use_blur=false"]
+DIGITS_VIEWS = ["--use_crop=true", "--use_flip=false", "--use_blur=false"]
 
 
 class Outcome(NamedTuple):
