@@ -209,6 +209,7 @@ def test_the_views_of_larger_images_are_the_papers():
         ({"use_blur": True}, COLOURED, {}, ""),
         ({"solarize_probability": 0.1}, COLOURED, {}, ""),
         ({"color_jitter_strength": 0.8}, COLOURED, {}, ""),
+        ({"use_crop": False}, GREY, {"use_blur": False}, " (colours as for small grey images)"),
         # What a flag asks for is what suits the images, or nothing special.
         ({"use_flip": False}, GREY, {**OF_GREY, "use_blur": False}, " (as for small grey images)"),
         ({"use_blur": False}, COLOURED, {"color_jitter_strength": 0.5}, " (as for small images)"),

@@ -59,4 +59,4 @@ def test_a_damaged_file_is_told_in_a_sentence(command, intact, damage, tmp_path)
     assert outcome.code == 1 and "Traceback" not in outcome.err
     assert re.match("error: " + sentence, outcome.err.splitlines()[-1])
     # What is read while training is found late; all else before anything is written.
-    assert os.path.exists(tmp_path / "run") == (damage in ("cut", "flipped"))
+    assert damage in ("cut", "flipped") or not os.path.exists(tmp_path / "run")

@@ -150,9 +150,14 @@ def views(
 def _agree(
     augmentation: AugmentationConfig, given: Collection[str], suiting: Dict[str, Any]
 ) -> bool:
-    """Whether flags that were given ask for what suits the images, or for nothing special."""
+    """Whether flags that were given ask for what suits the images, or for nothing special.
+
+    Who says whether there are crops has decided on the shape.
+    """
     usual = dataclasses.replace(AugmentationConfig(), **suiting)
-    return all(getattr(augmentation, name) == getattr(usual, name) for name in given)
+    return "use_crop" not in given and all(
+        getattr(augmentation, name) == getattr(usual, name) for name in given
+    )
 
 
 def _optimization(
