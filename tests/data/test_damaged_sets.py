@@ -58,5 +58,7 @@ def test_a_damaged_file_is_told_in_a_sentence(command, intact, damage, tmp_path)
     )  # fmt: skip
     assert outcome.code == 1 and "Traceback" not in outcome.err
     assert re.match("error: " + sentence, outcome.err.splitlines()[-1])
-    # What is read while training is found late; all else before anything is written.
-    assert damage in ("cut", "flipped") or not os.path.exists(tmp_path / "run")
+    # What is read while training is found late; all else before anything is written. Of a file that
+    # was cut, the end of array_record's index is missing, which a look at the first images needs.
+    found_late = damage == "flipped" or (damage == "cut" and path.split(".")[-1][:8] == "tfrecord")
+    assert os.path.exists(tmp_path / "run") == found_late

@@ -54,13 +54,17 @@ def open_devices(config: TrainingConfig, given: Collection[str]) -> Devices:
         _check_batch(config, devices)
         # How large other images are, is not known yet.
         if config.data.image_size or config.data.dataset in DEFAULT_IMAGE_SIZES:
-            check_training(config, devices.num_pipelines, on_cpu=not devices.has_accelerator)
+            _check_memory(config, devices)
     return devices
 
 
 def _check_batch(config: TrainingConfig, devices: Devices) -> None:
     batch_size = config.optimization.train_batch_size
     devices.check_batch(batch_size, config.optimization.gradient_accumulation_steps)
+
+
+def _check_memory(config: TrainingConfig, devices: Devices) -> None:
+    check_training(config, devices.num_pipelines, on_cpu=not devices.has_accelerator)
 
 
 def as_begun(values: Mapping[str, object], config_class: Type[Config]) -> Dict[str, object]:
@@ -118,11 +122,11 @@ def settle(config: C, given: Collection[str], devices: Devices, stream: Stream, 
     computing = dataclasses.replace(config.devices, mixed_precision=devices.mixed_precision)
     config, settings = follow(dataclasses.replace(config, devices=computing), given, count)
     _check_batch(config, devices)
-    check_training(config, devices.num_pipelines, on_cpu=not devices.has_accelerator)
+    _check_memory(config, devices)
     size = config.data.resolved_image_size
     config, views = suited(config, given, size, stream, devices.agreed)
     if "image_size" not in given:
-        settings = {"image_size": config.data.resolved_image_size, **settings}
+        settings = {"image_size": size, **settings}
     line = f"{devices.describe(config.optimization.train_batch_size)}; views: {views}"
     if settings:
         what = "labelled images" if isinstance(config, FinetuneConfig) else "images"
