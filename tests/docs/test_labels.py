@@ -64,7 +64,9 @@ def test_the_whole_way_and_back(command, tmp_path, monkeypatch):
     done = []
     for name, *arguments in _commands():
         outcome = command(name, *arguments, *SMALL.get(name, []))
-        assert outcome.code == 0, (name, arguments, outcome.err)
+        # A network that has hardly been trained may doubt a label, which the check then reports.
+        checked = any(argument.startswith("--fail_on") for argument in arguments)
+        assert outcome.code in ((0, 3) if checked else (0,)), (name, outcome.err)
         done.append(name)
         if name == "select" and f"--output_dir=round_{done.count(name)}" in arguments:
             table = {1: "labels.csv", 2: "labels_2.csv"}[done.count("select")]
