@@ -70,7 +70,7 @@ VARIANTS = {
 }  # fmt: skip
 
 
-def _draw(labels: np.ndarray, count: int, random: np.random.RandomState) -> np.ndarray:
+def draw(labels: np.ndarray, count: int, random: np.random.RandomState) -> np.ndarray:
     """Positions of so many labels, of each class as many as of the others, or one more."""
     classes = np.unique(labels)
     each, more = divmod(count, len(classes))
@@ -100,7 +100,7 @@ def measure(learn, validate, num_labels: int) -> Dict[str, float]:
     random = np.random.RandomState(0)
     found: Dict[str, List[float]] = {}
     for _ in range(_DRAWS):
-        chosen = _draw(learn.labels, num_labels, random)
+        chosen = draw(learn.labels, num_labels, random)
         few = Features(learn.values[chosen], learn.labels[chosen])
         others = np.delete(learn.values, chosen, axis=0)
         for name, top in baselines.run(few, validate, others).items():
@@ -114,7 +114,7 @@ def measure(learn, validate, num_labels: int) -> Dict[str, float]:
     return {"class_means": 100 * of_means["top_1_accuracy"], **means, **of_all}
 
 
-def _features(directory: str, splits: Sequence[str], layer: str):
+def frozen(directory: str, splits: Sequence[str], layer: str):
     """The features of both splits of a run's data set; its raw pixels without a layer."""
     from tf_simclrv2.data.batches import evaluation_batches
     from tf_simclrv2.data.sources import open_source
@@ -159,10 +159,10 @@ def main() -> None:
             run_once(["pretrain", recipe, *VARIANTS[variant], f"--seed={seed}"], directory)
             number = NUM_LABELS[options.dataset]
             if not lines:
-                raw = measure(*_features(directory, splits, ""), number)
+                raw = measure(*frozen(directory, splits, ""), number)
                 lines += [f"| | {' | '.join(raw)} |", "|---|" + "--:|" * len(raw)]
                 lines.append(_line("raw pixels", [raw]))
-            rows.append(measure(*_features(directory, splits, options.layer), number))
+            rows.append(measure(*frozen(directory, splits, options.layer), number))
         lines.append(_line(variant, rows))
         print("\n".join(lines), flush=True)
 

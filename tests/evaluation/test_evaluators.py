@@ -6,6 +6,7 @@ import pkgutil
 import numpy as np
 import pytest
 
+from tests.evaluation.scaled import standardised
 from tf_simclrv2 import evaluation
 from tf_simclrv2.evaluation import EVALUATORS, class_means, knn, logistic, ridge
 from tf_simclrv2.evaluation.features import Features, accuracies
@@ -81,7 +82,7 @@ def _one_against_all():
 
 @pytest.mark.parametrize("penalty", [0.1, 100.0])
 def test_ridge_solves_the_normal_equations(penalty):
-    values, others = _standardised()
+    values, others = standardised(TRAIN.values, TEST.values)
     targets = _one_against_all()
     mean = targets.mean(axis=0)
     scores = _ridge_outputs(penalty, values, targets - mean, others) + mean
@@ -92,7 +93,8 @@ def test_ridge_solves_the_normal_equations(penalty):
 
 
 def test_ridge_takes_the_penalty_that_is_best_for_images_left_out():
-    values, _ = _standardised()
+    train, test = (_split(seed, count, sizes=(-0.5, 0.5)) for seed, count in ((0, 90), (1, 41)))
+    (values,) = standardised(train.values)
     targets = _one_against_all()
     errors = {}
     for penalty in ridge.PENALTIES:
@@ -107,14 +109,14 @@ def test_ridge_takes_the_penalty_that_is_best_for_images_left_out():
         errors[penalty] = total
     best = min(errors, key=errors.get)
     assert best not in (ridge.PENALTIES[0], ridge.PENALTIES[-1])
-    results = ridge.run(TRAIN, TEST)
+    results = ridge.run(train, test)
     assert results["penalty"] == best
-    assert results == ridge.run(TRAIN, TEST, penalty=best)
+    assert results == ridge.run(train, test, penalty=best)
 
 
 @pytest.mark.parametrize("penalty", [1e-3, 1.0])
 def test_logistic_regression_minimises_the_penalised_cross_entropy(penalty):
-    values, others = _standardised()
+    values, others = standardised(TRAIN.values, TEST.values)
     kernel, bias = np.zeros((8, CLASSES)), np.zeros(CLASSES)
     targets = np.eye(CLASSES)[TRAIN.labels]
     for _ in range(20_000):
@@ -195,7 +197,7 @@ def test_equal_scores_go_to_the_first_class():
 def test_each_evaluator_is_a_file_and_a_row():
     files = {module.name for module in pkgutil.iter_modules(evaluation.__path__)}
     others = {"features", "baselines", "probe", "measures", "calibration", "confusion_picture",
-              "comparing", "cross_validation", "representation"}  # fmt: skip
+              "comparing", "cross_validation", "representation", "scaling"}  # fmt: skip
     assert {row.module for row in EVALUATORS.values()} == files - others
     for row in EVALUATORS.values():
         needs = set(inspect.signature(row.run).parameters)

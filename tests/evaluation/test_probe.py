@@ -6,8 +6,8 @@ from scipy.stats import norm
 from sklearn.linear_model import Ridge as RidgeOfSklearn
 from sklearn.linear_model import RidgeClassifierCV
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.preprocessing import StandardScaler
 
+from tests.evaluation.scaled import standardised
 from tf_simclrv2.evaluation import knn, probe, ridge
 from tf_simclrv2.evaluation.features import Features
 
@@ -31,7 +31,7 @@ SETS = [_images(60, 9), _images(14, 30), _images(13, 30, classes=12), _images(40
 @pytest.mark.parametrize("images", SETS)
 @pytest.mark.parametrize("penalty", [1e-3, 1.0, 1e3])
 def test_what_is_left_out_is_predicted_as_by_a_regression_to_the_others(images, penalty):
-    values = StandardScaler().fit_transform(images.values.astype(float))
+    (values,) = standardised(images.values)
     targets = np.where(images.labels[:, np.newaxis] == np.unique(images.labels), 1.0, -1.0)
     count = len(values)
     expected = [
@@ -46,16 +46,36 @@ def test_what_is_left_out_is_predicted_as_by_a_regression_to_the_others(images, 
 @pytest.mark.parametrize("images", SETS)
 def test_block_by_block_it_is_scikit_learns_classifier(images, monkeypatch):
     monkeypatch.setattr(ridge, "_ROWS", 7)
-    scaler = StandardScaler().fit(images.values.astype(float))
-    theirs = RidgeClassifierCV(np.array(ridge.PENALTIES))
-    theirs.fit(scaler.transform(images.values.astype(float)), images.labels)
+    (values,) = standardised(images.values)
     solution = ridge.solve(images)
+    lonely = np.bincount(images.labels)[images.labels] == 1
+    theirs = RidgeClassifierCV(solution.penalty if lonely.any() else np.array(ridge.PENALTIES))
+    theirs.fit(values, images.labels)
     assert solution.penalty == theirs.alpha_
-    scores = theirs.decision_function(scaler.transform(images.values.astype(float)))
+    scores = theirs.decision_function(values)
     if scores.ndim == 1:
         scores = np.stack([-scores, scores], axis=1)
     np.testing.assert_allclose(solution.scores(images.values), scores, atol=1e-7)
     np.testing.assert_array_equal(solution.classes, theirs.classes_)
+
+
+def test_images_that_are_alone_in_their_class_do_not_choose_the_penalty():
+    images = _images(28, 9, classes=16, spread=1.0)
+    regressions = ridge.Ridge(images)
+    columns = np.unique(images.labels, return_inverse=True)[1]
+    targets = np.where(columns[:, np.newaxis] == np.arange(16), 1.0, -1.0)
+    many = np.bincount(columns)[columns] > 1
+    assert list(many) == [True] * 12 + [False] * 4 + [True] * 12
+
+    def best(counted):
+        errors = [
+            regressions.left_out(each)[counted] - targets[counted] for each in ridge.PENALTIES
+        ]
+        return ridge.PENALTIES[int(np.argmin([np.sum(each**2) for each in errors]))]
+
+    assert regressions.best() == best(many) != best(~many)
+    alone = Features(images.values[:16], images.labels[:16])
+    assert ridge.solve(alone).penalty == ridge.PENALTY
 
 
 def test_features_of_half_precision_are_computed_with_in_double():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge as SklearnRidge
 
+from tests.evaluation.scaled import standardised
 from tf_simclrv2.evaluation.features import Features
 from tf_simclrv2.evaluation.ridge import PENALTIES
 from tf_simclrv2.labelling import audit
@@ -50,8 +51,7 @@ def _expected(scores, labels, num_classes):
 @pytest.mark.parametrize("dim", [6, 60])
 def test_margins_are_those_of_regressions_fitted_to_all_other_images(dim):
     train = _clusters(33, dim=dim, spread=4.0)
-    values = train.values.astype(np.float64)
-    values = (values - values.mean(axis=0)) / values.std(axis=0)
+    (values,) = standardised(train.values)
     targets = np.where(train.labels[:, np.newaxis] == np.arange(3), 1.0, -1.0)
     of_penalties = [_refitted(values, targets, penalty) for penalty in PENALTIES]
     errors = [np.sum((scores - targets) ** 2) for scores in of_penalties]

@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 from sklearn.linear_model import RidgeClassifierCV
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
+from tests.evaluation.scaled import standardised
 from tf_simclrv2.config import DataConfig
 from tf_simclrv2.data.images import decode
 from tf_simclrv2.data.sources import open_source
@@ -48,8 +47,9 @@ def test_logits_are_those_of_scikit_learns_regression(classes, network):
     ends = network.endpoints(images, training=False)
     values = ends[f"proj_layer_{network.selected_layer}"].numpy().astype(np.float64)
     penalties = np.array([10.0**power for power in range(-3, 7)])
-    expected = make_pipeline(StandardScaler(), RidgeClassifierCV(penalties))
-    scores = expected.fit(values, list(labels.values())).decision_function(values)
+    (scaled,) = standardised(values)
+    expected = RidgeClassifierCV(penalties).fit(scaled, list(labels.values()))
+    scores = expected.decision_function(scaled)
     if classes == 2:
         scores = np.stack([-scores, scores], axis=1)
     # Cross entropy takes them for logits, three times as large.

@@ -13,10 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from sklearn.linear_model import RidgeClassifierCV
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from tests.conftest import DIGITS_VIEWS, FEW_STEPS
+from tests.evaluation.scaled import standardised
 from tests.training.test_frozen import write_images, write_table
 from tf_simclrv2.config import ConfigError, LabelsConfig
 from tf_simclrv2.config.labelling import FrozenSection, ProbeSection
@@ -66,9 +65,9 @@ def test_the_accuracy_is_that_of_scikit_learns_regression(command, run, tmp_path
     test, train = opened.features("test"), opened.features("train")
     labelled = opened.labelled(LabelsConfig(label_fraction=0.05, label_seed=3))
     rows = [number for number, each in enumerate(train.ids) if each in labelled]
-    classifier = make_pipeline(StandardScaler(), RidgeClassifierCV(10.0 ** np.arange(-3, 7)))
-    classifier.fit(train.values[rows].astype(float), train.labels[rows])
-    expected = classifier.score(test.values.astype(float), test.labels)
+    values, others = standardised(train.values[rows], test.values)
+    classifier = RidgeClassifierCV(10.0 ** np.arange(-3, 7)).fit(values, train.labels[rows])
+    expected = classifier.score(others, test.labels)
     assert float(row["top_1_accuracy"]) == pytest.approx(expected, abs=1e-6)
     assert (row["labels"], row["images"], row["seed"]) == ("72", "360", "")
     assert f"72 labelled images: {expected:.1%} right of 360 images of test (95% " in outcome.out

@@ -5,9 +5,9 @@ from typing import Dict
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from tf_simclrv2.evaluation.features import Features, accuracies
+from tf_simclrv2.evaluation.scaling import ShrunkScaler
 
 _MAX_ITERATIONS = 2000
 # Of the gradient. scikit-learn's own 1e-4 stops where a few test images still change sides.
@@ -32,7 +32,7 @@ def run(
     # scikit-learn minimises half of the squared weights' sum plus C times the summed cross entropy.
     inverse = 1 / (2 * penalty * len(train.labels))
     classifier = make_pipeline(
-        StandardScaler(with_std=per_feature),
+        ShrunkScaler(with_std=per_feature),
         LogisticRegression(C=inverse, tol=_TOLERANCE, max_iter=_MAX_ITERATIONS),
     )
     values = train.values.astype(np.float64)

@@ -5,12 +5,14 @@ from typing import Dict, Iterator, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
-from sklearn.preprocessing import StandardScaler
 
 from tf_simclrv2.evaluation.features import Features, accuracies
+from tf_simclrv2.evaluation.scaling import ShrunkScaler
 
 # Tried where no penalty is given. Features are standardised, so that they suit any network.
 PENALTIES = tuple(10.0**power for power in range(-3, 7))
+# Where nothing can be said.
+PENALTY = 10.0
 # Images at a time, so that features can be memory-mapped.
 _ROWS = 4096
 # Outputs are between about -1 and 1.
@@ -51,7 +53,7 @@ class Solution(NamedTuple):
 
 
 class Ridge:
-    """Regressions to 1 and -1 per class, for any penalty, on standardised features.
+    """Regressions to 1 and -1 per class, for any penalty, on features that are standardised.
 
     A single decomposition of the training features serves all penalties, and also gives, for each
     training image, what the regression that was fitted to all others makes of it. Features may be
@@ -67,7 +69,7 @@ class Ridge:
         self.classes, self._columns = np.unique(train.labels, return_inverse=True)
         counts = np.bincount(self._columns)
         self._mean = 2 * counts / len(self._columns) - 1
-        self._scaler = StandardScaler()
+        self._scaler = ShrunkScaler()
         for block in _blocks(train.values):
             self._scaler.partial_fit(block)
         self._basis, self._squares = self._decomposed()
@@ -99,22 +101,36 @@ class Ridge:
             yield block @ self._basis, targets - self._mean
             start += len(block)
 
-    def _errors(self, penalties: Sequence[float]) -> Iterator[Tuple[int, np.ndarray]]:
-        """Errors of what was fitted to all other images, [images, classes], by penalty's number."""
+    def _errors(self, penalties: Sequence[float]) -> Iterator[Tuple[int, slice, np.ndarray]]:
+        """Errors of what was fitted to all other images, with their penalty's number and rows."""
+        end = 0
         for projected, targets in self._projected():
+            rows = slice(end, end + len(targets))
+            end = rows.stop
             for number, penalty in enumerate(penalties):
                 shrunk = 1 / (self._squares + penalty)
                 residuals = targets - projected @ (shrunk[:, np.newaxis] * self._products)
                 # How much of its own target each image's output is.
                 own = 1 / len(self._columns) + projected**2 @ shrunk
-                yield number, residuals / (1 - own)[:, np.newaxis]
+                yield number, rows, residuals / (1 - own)[:, np.newaxis]
 
     def best(self, penalties: Sequence[float] = PENALTIES) -> float:
-        """The penalty with the least squared error on images that were left out."""
+        """The penalty with the least squared error on images that were left out.
+
+        Images that are alone in their class are not counted: what the others make of them can't be
+        right, and is the less wrong the larger the penalty. If all are alone, it is ``PENALTY``.
+        """
+        counted = self._have_others()
+        if not counted.any():
+            return PENALTY
         totals = np.zeros(len(penalties))
-        for number, errors in self._errors(penalties):
-            totals[number] += np.sum(errors**2)
+        for number, rows, errors in self._errors(penalties):
+            totals[number] += np.sum(errors[counted[rows]] ** 2)
         return penalties[int(np.argmin(totals))]
+
+    def _have_others(self) -> np.ndarray:
+        """Which images are not alone in their class, bool [images]."""
+        return np.bincount(self._columns)[self._columns] > 1
 
     def solution(self, penalty: float) -> Solution:
         """The regression to all images.
@@ -133,7 +149,7 @@ class Ridge:
         needed.
         """
         targets = np.where(self._columns[:, np.newaxis] == np.arange(len(self.classes)), 1.0, -1.0)
-        return targets - np.concatenate([errors for _, errors in self._errors([penalty])])
+        return targets - np.concatenate([errors for _, _, errors in self._errors([penalty])])
 
     def sharpness(self, penalty: float) -> float:
         """The factor that makes logits of outputs, by which they predict images that are left out.
@@ -145,7 +161,7 @@ class Ridge:
         Args:
           penalty: see :meth:`solution`.
         """
-        counted = np.bincount(self._columns)[self._columns] > 1
+        counted = self._have_others()
         scores, columns = self.left_out(penalty)[counted], self._columns[counted]
         if not len(columns):
             return SHARPNESS
@@ -164,8 +180,8 @@ def solve(train: Features, penalty: Optional[float] = None) -> Solution:
 
     Args:
       train: features of labelled images.
-      penalty: L2 penalty on the weights, of the sum of squared errors; None takes the best of
-        ``PENALTIES`` in leave-one-out cross-validation on the training images.
+      penalty: L2 penalty on the weights, of the sum of squared errors; None takes
+        :meth:`Ridge.best`, by leave-one-out cross-validation on the training images.
     """
     ridge = Ridge(train)
     return ridge.solution(ridge.best() if penalty is None else penalty)
