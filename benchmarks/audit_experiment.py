@@ -188,7 +188,7 @@ def copies(frozen, model_dir: str) -> None:
     stored = frozen.features(split)
     images = [image for _, image in pictures(frozen.source, split, stored.ids)]
     of_all = list(map(reduced, images))
-    size, layer = frozen.data.resolved_image_size, network.hidden(frozen.layer)
+    size, layer = frozen.data.resolved_image_size, frozen.weights.layer_name
     chosen = np.random.RandomState(0).choice(len(images), _NUM_COPIED, replace=False)
 
     def others(values: Optional[np.ndarray]) -> List[np.ndarray]:
