@@ -24,18 +24,19 @@ from benchmarks.views_experiment import TO_CHOOSE
 
 # Of each data set: the share of that part that makes as many labels as 1% of the whole.
 _FRACTIONS = {"digits": 14 / 1006, "tiles": 30 / 2134}
+_ALL_LAYERS = ["--fine_tune_after_block=-1"]
 # By step: flags on top of flags/DATASET/finetune_1pct.txt and of self_distill.txt.
 VARIANTS = {
     "finetune": {
         "recipe": [],
         "random_head": ["--head_start=random"],
-        "frozen": ["--fine_tune_after_block=4"],
-        "all_layers": ["--fine_tune_after_block=-1"],
-        "all_layers_slow": [
-            "--fine_tune_after_block=-1",
-            "--train_steps=60",
-            "--learning_rate=0.0003",
-        ],
+        "all_layers": _ALL_LAYERS,
+        "all_layers_slow": [*_ALL_LAYERS, "--train_steps=60", "--learning_rate=0.0003"],
+        "all_layers_slower": [*_ALL_LAYERS, "--learning_rate=0.0001"],
+        "all_layers_short": [*_ALL_LAYERS, "--train_steps=20"],
+        "all_layers_random_head": [*_ALL_LAYERS, "--head_start=random"],
+        "gentle": ["--train_steps=60", "--learning_rate=0.0003"],
+        "gentler": ["--train_steps=60", "--learning_rate=0.0001"],
         "last_block": ["--fine_tune_after_block=3"],
         "short": ["--train_steps=20"],
         "long": ["--train_steps=180"],

@@ -39,7 +39,8 @@ _OF_PRETRAINING = [
     *_CROPS, "--crop_area_min=0.4", "--color_jitter_strength=0.5", "--temperature=0.1"
 ]  # fmt: skip
 _OF_FINE_TUNING = [
-    *_CROPS, "--crop_area_min=0.6", "--head_start=random", "--learning_rate=0.001"
+    *_CROPS, "--crop_area_min=0.6", "--head_start=random", "--learning_rate=0.001",
+    "--fine_tune_after_block=-1",
 ]  # fmt: skip
 VARIANTS = {
     "without": [],
