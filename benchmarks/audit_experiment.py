@@ -14,12 +14,15 @@ other images are taken for copies.
 import argparse
 import io
 import warnings
-from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import TYPE_CHECKING, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 import numpy as np
 from PIL import Image
 
 from benchmarks.runs import in_words
+
+if TYPE_CHECKING:
+    from tf_simclrv2.training.frozen import Frozen
 
 _COUNTS = (40, 100, 0)  # 0 stands for all.
 _FRACTIONS = (0.02, 0.05, 0.1)
@@ -81,14 +84,15 @@ def cleanlab(values: np.ndarray, labels: np.ndarray) -> Tuple[Dict[str, np.ndarr
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import KFold, StratifiedKFold
     from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+
+    from tf_simclrv2.evaluation.scaling import ShrunkScaler
 
     classes, columns = np.unique(labels, return_inverse=True)
     few = np.bincount(columns).min() < _FOLDS
     folds = (KFold if few else StratifiedKFold)(_FOLDS, shuffle=True, random_state=0)
     probabilities = np.full([len(labels), len(classes)], 1e-9)
     for train, test in folds.split(values, columns):
-        classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=300))
+        classifier = make_pipeline(ShrunkScaler(), LogisticRegression(max_iter=300))
         classifier.fit(values[train], columns[train])
         found = classifier.predict_proba(values[test])
         probabilities[np.ix_(test, classifier.classes_)] += found
@@ -174,7 +178,7 @@ COPIES: Dict[str, Callable[[Image.Image], Image.Image]] = {
 }
 
 
-def copies(frozen, model_dir: str) -> None:
+def copies(frozen: "Frozen", model_dir: str) -> None:
     """Prints how many copies of training images are found among all training images."""
     from tf_simclrv2.data.views import evaluation_view
     from tf_simclrv2.keras2 import tf
@@ -191,9 +195,9 @@ def copies(frozen, model_dir: str) -> None:
     size, layer = frozen.data.resolved_image_size, frozen.weights.layer_name
     chosen = np.random.RandomState(0).choice(len(images), _NUM_COPIED, replace=False)
 
-    def others(values: Optional[np.ndarray]) -> List[np.ndarray]:
+    def others(values: Optional[np.ndarray]) -> Tuple[np.ndarray, Optional[np.ndarray]]:
         """What the features of copies, or of the images themselves, are compared with."""
-        return [stored.values, None] if values is None else [values, stored.values]
+        return (stored.values, None) if values is None else (values, stored.values)
 
     def alone(values: Optional[np.ndarray] = None) -> int:
         return len(near_duplicates(*others(values), 0.999).first)

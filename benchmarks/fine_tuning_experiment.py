@@ -6,7 +6,7 @@ in turn. Runs that are in the output directory already are not repeated. Run it 
 root:
 
   python -m benchmarks.fine_tuning_experiment --output=runs/fine_tuning --dataset=digits \\
-    --runs=RUN,RUN,RUN --variants=recipe,random_head,frozen --seeds=0,1,2,3,4,5,6,7,8,9
+    --runs=RUN,RUN,RUN --variants=recipe,random_head,all_layers --seeds=0,1,2,3,4,5,6,7,8,9
   python -m benchmarks.fine_tuning_experiment --output=runs/fine_tuning --dataset=digits \\
     --step=distill --variants=recipe,cool,warm,shifts_teacher
 

@@ -9,8 +9,8 @@ Run it from the project's root:
 For each variant, batch size and seed it runs ``pretrain`` with flags/digits/pretrain.txt and the
 variant's flags, probes the frozen network, and runs ``finetune`` with
 flags/digits/finetune_1pct.txt on three choices of 14 labelled images, since with so few labels the
-choice decides more than the network. Views, temperature, head and rate are those that the recipes
-had when the tables were made; pretraining of variants that begin with ``turns`` has those of now.
+choice decides more than the network. Views, temperature, head, rate and the layers that are trained
+are those that the recipes had when the tables were made; pretraining of variants that begin with ``turns`` has those of now.
 Differences from the variant ``without`` or ``turns``, at the same temperature, are taken seed by
 seed.
 """
@@ -30,7 +30,7 @@ _TURNS = [
 _NUM_TRAIN = 1437
 _NUM_LABELS = 14
 _MEMORY = ["--use_memory", "--memory_size=1024"]
-# The recipes' views, temperature, head and rate when the tables in docs/ were measured.
+# The recipes' views, temperature, head, rate and layers when the tables in docs/ were measured.
 _CROPS = [
     "--use_crop=true", "--rotation_max_degrees=0", "--scale_min=1", "--scale_max=1",
     "--shear_max=0", "--translate_max=0",
@@ -90,12 +90,11 @@ def probes(directory: str) -> Tuple[float, float]:
     pretrained = RunDirectory(directory)
     network, data = load_run(pretrained.path), pretrained.config.data
     source = open_source(data)
+    assert data.eval_split is not None
+    both = data.train_split, data.eval_split
 
     def splits(layer):
-        return [
-            features(network, evaluation_batches(source, data, split), layer)
-            for split in (data.train_split, data.eval_split)
-        ]
+        return [features(network, evaluation_batches(source, data, split), layer) for split in both]
 
     results = [
         EVALUATORS["logistic"].run(*splits("proj_head_input")),

@@ -11,8 +11,9 @@ from tf_simclrv2.evaluation.scaling import ShrunkScaler
 
 # Tried where no penalty is given. Features are standardised, so that they suit any network.
 PENALTIES = tuple(10.0**power for power in range(-3, 7))
-# Where nothing can be said.
+# Where every image is the only one of its class, and those near it.
 PENALTY = 10.0
+_USUAL = (1.0, 10.0, 100.0)
 # Images at a time, so that features can be memory-mapped.
 _ROWS = 4096
 # Outputs are between about -1 and 1.
@@ -53,7 +54,7 @@ class Solution(NamedTuple):
 
 
 class Ridge:
-    """Regressions to 1 and -1 per class, for any penalty, on features that are standardised.
+    """Regressions to 1 and -1 per class, for any penalty, on features that ``ShrunkScaler`` scales.
 
     A single decomposition of the training features serves all penalties, and also gives, for each
     training image, what the regression that was fitted to all others makes of it. Features may be
@@ -114,15 +115,17 @@ class Ridge:
                 own = 1 / len(self._columns) + projected**2 @ shrunk
                 yield number, rows, residuals / (1 - own)[:, np.newaxis]
 
-    def best(self, penalties: Sequence[float] = PENALTIES) -> float:
-        """The penalty with the least squared error on images that were left out.
+    def best(self) -> float:
+        """The penalty of ``PENALTIES`` with the least squared error on images that were left out.
 
-        Images that are alone in their class are not counted: what the others make of them can't be
-        right, and is the less wrong the larger the penalty. If all are alone, it is ``PENALTY``.
+        Images that are the only ones of their class are not counted: what the others make of them
+        can't be right, and is the less wrong the larger the penalty. As few images are left then,
+        none far from ``PENALTY`` is taken, and ``PENALTY`` itself if none is left.
         """
         counted = self._have_others()
         if not counted.any():
             return PENALTY
+        penalties = PENALTIES if counted.all() else _USUAL
         totals = np.zeros(len(penalties))
         for number, rows, errors in self._errors(penalties):
             totals[number] += np.sum(errors[counted[rows]] ** 2)

@@ -1,8 +1,8 @@
 """Linear probing, then fine-tuning: the classifier starts from what the frozen features tell.
 
 Kumar et al., arXiv:2202.10054: from a random classifier the first steps distort features that were
-good already. Here the probe is ridge regression in closed form, its penalty chosen by leave-one-out
-cross-validation on the labelled images.
+good already. Here the probe is ridge regression in closed form, see
+:class:`tf_simclrv2.evaluation.ridge.Ridge`.
 """
 
 import dataclasses
