@@ -33,9 +33,9 @@ def measure_step(simclr: str, depth: int, image_size: int, batch: int) -> Sequen
       CPU seconds of a step, and of its update alone.
     """
     make_importable(simclr)
-    import model as networks  # type: ignore[import-not-found]
-    import objective  # type: ignore[import-not-found]
-    import run  # type: ignore[import-not-found]  # It defines the flags.
+    import model as networks
+    import objective
+    import run  # It defines the flags.
     import tensorflow as tf
 
     run.FLAGS(

@@ -74,8 +74,11 @@ def measure(directory: str) -> None:
             _seconds(lambda: labelled_ids(source, "train", LabelsConfig(label_fraction=0.1)))
         )
         stream = Stream(source, "train", 0, data=data)
-        for start in (0, int(_LATE * count)):
-            times.append(_seconds(lambda start=start: next(iter(stream.examples(start)))))
+
+        def reaching(start: int) -> float:
+            return _seconds(lambda: next(iter(stream.examples(start))))
+
+        times += [reaching(0), reaching(int(_LATE * count))]
     print(*times)
 
 

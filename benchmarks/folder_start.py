@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from unittest import mock
 
 from benchmarks.folder import write_images
 
@@ -40,12 +41,12 @@ def measure(directory: str, run: str) -> None:
     from tf_simclrv2.training import job
 
     begun = time.time()
-    job.SaveCheckpoints.on_train_end = lambda *_: None
-    code = simclrv2(
-        ["pretrain", "--dataset=folder", f"--data_dir={directory}", "--resnet_depth=18",
-         "--width_multiplier=0.25", "--image_size=32", "--train_batch_size=64", "--train_steps=1",
-         "--mode=train", "--monitor_images=0", f"--model_dir={run}"]
-    )  # fmt: skip
+    with mock.patch.object(job.SaveCheckpoints, "on_train_end", lambda *_: None):
+        code = simclrv2(
+            ["pretrain", "--dataset=folder", f"--data_dir={directory}", "--resnet_depth=18",
+             "--width_multiplier=0.25", "--image_size=32", "--train_batch_size=64",
+             "--train_steps=1", "--mode=train", "--monitor_images=0", f"--model_dir={run}"]
+        )  # fmt: skip
     if code:
         sys.exit(code)
     used = resource.getrusage(resource.RUSAGE_SELF)

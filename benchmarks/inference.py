@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import Dict, Tuple
+from typing import Dict, List, Tuple
 
 import numpy as np
 
@@ -94,8 +94,8 @@ def time_batches(folder: str, rounds: int) -> Dict[int, Tuple[float, float]]:
     print(f"folding changes logits by {np.abs(ours - folded).max() / np.abs(ours).max():.1e}")
     found = {}
     for batch in BATCHES:
-        seconds = {name: [] for name in names}
-        processor = {name: [] for name in names}
+        seconds: Dict[str, List[float]] = {name: [] for name in names}
+        processor: Dict[str, List[float]] = {name: [] for name in names}
         for round_ in range(-2, max(5, rounds if batch == 1 else rounds // 3)):
             for name in names:
                 begin = time.perf_counter(), time.process_time()
@@ -106,7 +106,8 @@ def time_batches(folder: str, rounds: int) -> Dict[int, Tuple[float, float]]:
                     processor[name].append(time.process_time() - begin[1])
         _report(f"batch {batch}", seconds)
         _report(f"batch {batch}, processor time", processor)
-        found[batch] = np.median(seconds["folded"]), np.median(processor["folded"])
+        wall, cpu = (float(np.median(each["folded"])) for each in (seconds, processor))
+        found[batch] = wall, cpu
     return found
 
 
@@ -128,7 +129,7 @@ def _operations(function, images):
     function(images=images)
     graphs = context.export_run_metadata().function_graphs
     context.disable_run_metadata()
-    counts = collections.Counter()
+    counts: collections.Counter[str] = collections.Counter()
     for node in (node for graph in graphs for node in graph.post_optimization_graph.node):
         if "Conv2D" in node.op or "BatchNorm" in node.op:
             fused = node.attr["fused_ops"].list.s if "fused_ops" in node.attr else []
@@ -138,7 +139,7 @@ def _operations(function, images):
 
 def time_starts(folder: str, starts: int) -> None:
     """Prints the time from loading to the first answer, each in its own process."""
-    seconds = {"ours": [], "folded": [], "keras": []}
+    seconds: Dict[str, List[float]] = {"ours": [], "folded": [], "keras": []}
     script = _START.format(size=SIZE)
     for _ in range(starts):
         for name, times in seconds.items():
@@ -148,7 +149,7 @@ def time_starts(folder: str, starts: int) -> None:
     _report("start-up", seconds)
 
 
-def _report(what: str, seconds: dict) -> None:
+def _report(what: str, seconds: Dict[str, List[float]]) -> None:
     medians = {name: np.median(times) for name, times in seconds.items()}
     parts = [f"{name} {1000 * median:.0f} ms" for name, median in medians.items()]
     # Ratios of pairs that were measured in turn, so that other load on the machine hits both.

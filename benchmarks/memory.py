@@ -15,12 +15,12 @@ import multiprocessing
 import resource
 import statistics
 import time
-from typing import Callable, List
+from typing import Callable, Dict, List, Tuple
 
 _SIZES = (1024, 4096, 16384, 65536)
 
 
-def build_step(depth: int, batch: int, image_size: int, with_memory: bool) -> Callable[[], None]:
+def build_step(depth: int, batch: int, image_size: int, with_memory: bool) -> Callable[[], float]:
     """Returns a function that does one training step on random images.
 
     Args:
@@ -42,6 +42,7 @@ def build_step(depth: int, batch: int, image_size: int, with_memory: bool) -> Ca
     from tf_simclrv2.learners.pretrainer import Pretrainer
     from tf_simclrv2.learners.steps import build_network
     from tf_simclrv2.optimization.optimizers import build_optimizer
+    from tf_simclrv2.optimization.schedules import WarmupCosine
 
     config = PretrainConfig(
         RunConfig("unused"),
@@ -58,7 +59,8 @@ def build_step(depth: int, batch: int, image_size: int, with_memory: bool) -> Ca
         )
     else:
         learner = Pretrainer(network, config.contrastive, config.optimization)
-    learner.compile(build_optimizer(config.optimization, 0.1, learner.roles))
+    schedule = WarmupCosine(peak=0.1, warmup_steps=0, total_steps=1000)
+    learner.compile(build_optimizer(config.optimization, schedule, learner.roles))
     shape = [batch, image_size, image_size, 3]
     data = {"view_1": tf.random.uniform(shape), "view_2": tf.random.uniform(shape)}
     data["label"] = tf.zeros([batch], tf.int64)
@@ -66,7 +68,7 @@ def build_step(depth: int, batch: int, image_size: int, with_memory: bool) -> Ca
     return lambda: float(step(data)["loss"])
 
 
-def build_queue_step(batch: int, size: int, dim: int = 128) -> Callable[[], None]:
+def build_queue_step(batch: int, size: int, dim: int = 128) -> Callable[[], float]:
     """Returns a function that does a step's work on a full queue of ``size`` keys."""
     from tf_simclrv2.keras2 import tf
     from tf_simclrv2.learners.memory import KeyQueue
@@ -99,7 +101,7 @@ def _work(connection, depth, batch, image_size, with_memory):
         connection.send((time.perf_counter() - start, kibibytes / 1024))
 
 
-def compare(depth: int, batch: int, image_size: int, steps: int) -> List[List[tuple]]:
+def compare(depth: int, batch: int, image_size: int, steps: int) -> List[List[Tuple[float, float]]]:
     """Returns (seconds, peak MiB so far) of each step without and with memory, taken in turns."""
     context = multiprocessing.get_context("spawn")
     workers = []
@@ -109,7 +111,7 @@ def compare(depth: int, batch: int, image_size: int, steps: int) -> List[List[tu
         worker = context.Process(target=_work, args=arguments, daemon=True)
         worker.start()
         workers.append((worker, here))
-    measured = [[], []]
+    measured: List[List[Tuple[float, float]]] = [[], []]
     # The first turn waits until both are ready, and is not counted.
     for turn in range(steps + 1):
         for (_, connection), results in zip(workers, measured):
@@ -148,14 +150,14 @@ def main() -> None:
     queue_steps = {size: build_queue_step(options.batch, size) for size in _SIZES}
     for step in queue_steps.values():
         step()
-    times = {size: [] for size in _SIZES}
+    times_of: Dict[int, List[float]] = {size: [] for size in _SIZES}
     for _ in range(20):
         for size, step in queue_steps.items():
             start = time.perf_counter()
             step()
-            times[size].append(time.perf_counter() - start)
+            times_of[size].append(time.perf_counter() - start)
     for size in _SIZES:
-        seconds = statistics.median(times[size])
+        seconds = statistics.median(times_of[size])
         parts = "".join(
             f", {seconds / whole:.2%} of a ResNet-{depth} step"
             for depth, whole in seconds_with.items()

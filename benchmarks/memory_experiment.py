@@ -10,9 +10,9 @@ For each variant, batch size and seed it runs ``pretrain`` with flags/digits/pre
 variant's flags, probes the frozen network, and runs ``finetune`` with
 flags/digits/finetune_1pct.txt on three choices of 14 labelled images, since with so few labels the
 choice decides more than the network. Views, temperature, head, rate and the layers that are trained
-are those that the recipes had when the tables were made; pretraining of variants that begin with ``turns`` has those of now.
-Differences from the variant ``without`` or ``turns``, at the same temperature, are taken seed by
-seed.
+are those that the recipes had when the tables were made; pretraining of variants that begin with
+``turns`` has those of now. Differences from the variant ``without`` or ``turns``, at the same
+temperature, are taken seed by seed.
 """
 
 import argparse

@@ -30,6 +30,7 @@ def measure(directory: str) -> Dict[str, Tuple[float, float, float]]:
     Returns:
       Keys to a query, their mean similarity and share of the softmax, by kind of key.
     """
+    from tf_simclrv2.config import PretrainConfig
     from tf_simclrv2.data.batches import Views, batches
     from tf_simclrv2.data.sources import open_source
     from tf_simclrv2.data.stream import Stream
@@ -42,6 +43,7 @@ def measure(directory: str) -> Dict[str, Tuple[float, float, float]]:
 
     run = RunDirectory(directory)
     config = run.config
+    assert isinstance(config, PretrainConfig)
     batch = config.optimization.train_batch_size
     online = load_run(run.path)
     networks, queued_steps = [online, online], 0

@@ -13,6 +13,7 @@ import argparse
 import tempfile
 import time
 from typing import List
+from unittest import mock
 
 from tf_simclrv2.config import MonitorConfig
 from tf_simclrv2.programs.main import main as simclrv2
@@ -48,8 +49,9 @@ def main(whole_steps: int, flags: List[str]) -> None:
         fit(learner, *arguments, **{**named, "callbacks": [begin, *named["callbacks"]]})
         steps.append(time.process_time())
 
-    Monitor.measure, Learner.fit = timed_measure, timed_fit
-    with tempfile.TemporaryDirectory() as path:
+    measuring = mock.patch.object(Monitor, "measure", timed_measure)
+    fitting = mock.patch.object(Learner, "fit", timed_fit)
+    with measuring, fitting, tempfile.TemporaryDirectory() as path:
         code = simclrv2(["pretrain", f"--model_dir={path}/run", *flags, *_SHORT])
     if code:
         raise SystemExit(code)

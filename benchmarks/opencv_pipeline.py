@@ -13,8 +13,8 @@ thread of its own; OpenCV and NumPy release Python's lock.
 
 import os
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from typing import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Iterator, List
 
 import cv2
 import numpy as np
@@ -90,7 +90,8 @@ def batches(folder: str, size: int, batch: int, threads: int) -> Iterator[np.nda
     files = [os.path.join(root, name) for root, _, names in os.walk(folder) for name in names]
     contents = [np.fromfile(path, np.uint8) for path in sorted(files)]
     with ThreadPoolExecutor(threads) as pool:
-        number, waiting = 0, []
+        number = 0
+        waiting: List[Future[np.ndarray]] = []
         while True:
             while len(waiting) < 2 * batch:
                 content = contents[number % len(contents)]

@@ -57,7 +57,9 @@ def top_1(directory: str) -> float:
     """The test top-1 of a run, in %."""
     from tf_simclrv2.runtime.run_directory import RunDirectory
 
-    return 100 * RunDirectory(directory).result()["top_1_accuracy"]
+    result = RunDirectory(directory).result()
+    assert result is not None
+    return 100 * result["top_1_accuracy"]
 
 
 def mean_and_error(values: Sequence[float]) -> Tuple[float, float]:

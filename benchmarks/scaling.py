@@ -19,7 +19,7 @@ from typing import Callable, List, Tuple
 _DIM = 128
 
 
-def _timed(step: Callable[[], None], steps: int) -> Tuple[float, float]:
+def _timed(step: Callable[[], object], steps: int) -> Tuple[float, float]:
     """Median seconds of a step after the first, and the process's peak MiB."""
     step()
     seconds = []
@@ -53,6 +53,7 @@ def time_step(replicas: int, batch: int, image_size: int, steps: int) -> Tuple[f
     from tf_simclrv2.learners.pretrainer import Pretrainer
     from tf_simclrv2.networks.network import Network
     from tf_simclrv2.optimization.optimizers import build_optimizer
+    from tf_simclrv2.optimization.schedules import WarmupCosine
     from tf_simclrv2.runtime.devices import Devices
 
     devices = Devices.open(DevicesConfig(virtual_devices=replicas))
@@ -71,7 +72,8 @@ def time_step(replicas: int, batch: int, image_size: int, steps: int) -> Tuple[f
             NetworkConfig(resnet_depth=18).resolved(image_size), ProjectionHeadConfig(), probe=True
         )
         learner = Pretrainer(network.build_for(image_size), ContrastiveConfig(), optimization)
-        learner.compile(build_optimizer(optimization, 0.1, learner.roles))
+        schedule = WarmupCosine(peak=0.1, warmup_steps=0, total_steps=1000)
+        learner.compile(build_optimizer(optimization, schedule, learner.roles))
 
     def batches(part):
         shape = [batch // part.replicas, image_size, image_size, 3]
@@ -127,6 +129,7 @@ def measure_rematerialization(rematerialize: bool, batch: int, image_size: int) 
     from tf_simclrv2.learners.pretrainer import Pretrainer
     from tf_simclrv2.networks.network import Network
     from tf_simclrv2.optimization.optimizers import build_optimizer
+    from tf_simclrv2.optimization.schedules import WarmupCosine
 
     optimization = OptimizationConfig(train_batch_size=batch)
     network = Network(
@@ -134,7 +137,8 @@ def measure_rematerialization(rematerialize: bool, batch: int, image_size: int) 
     )
     network.encoder.rematerialize = rematerialize
     learner = Pretrainer(network.build_for(image_size), ContrastiveConfig(), optimization)
-    learner.compile(build_optimizer(optimization, 0.1, learner.roles))
+    schedule = WarmupCosine(peak=0.1, warmup_steps=0, total_steps=1000)
+    learner.compile(build_optimizer(optimization, schedule, learner.roles))
     shape = [batch, image_size, image_size, 3]
     views = {"view_1": tf.random.uniform(shape), "view_2": tf.random.uniform(shape)}
     step = tf.function(learner.train_step)

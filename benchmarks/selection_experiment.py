@@ -54,6 +54,7 @@ def read(run: str) -> Data:
     frozen = Frozen.open(FrozenSection(model_dir=run))
     train, test = frozen.features(frozen.data.train_split), frozen.features("test")
     names = frozen.source.class_names
+    assert names is not None
     return Data(train.ids, names, train.values, train.labels, test.values, test.labels)
 
 

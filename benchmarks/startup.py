@@ -23,6 +23,7 @@ import sys
 import tempfile
 from importlib.util import find_spec
 from typing import Dict, List, Sequence
+from unittest import mock
 
 _BATCH = 64
 _IMAGES = 256
@@ -33,10 +34,10 @@ def measure(flags: Sequence[str]) -> None:
     from tf_simclrv2.programs.main import main as simclrv2
     from tf_simclrv2.training import job
 
-    job.SaveCheckpoints.on_train_end = lambda *_: None
+    saves_nothing = mock.patch.object(job.SaveCheckpoints, "on_train_end", lambda *_: None)
     if find_spec("tf_simclrv2.config.monitors") is not None:
         flags = [*flags, "--monitor_images=0"]
-    with tempfile.TemporaryDirectory() as directory:
+    with saves_nothing, tempfile.TemporaryDirectory() as directory:
         code = simclrv2(
             ["pretrain", "--mode=train", "--train_steps=1", *flags, f"--model_dir={directory}"]
         )

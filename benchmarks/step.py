@@ -92,7 +92,8 @@ def main() -> None:
         print(*measure_step(options.simclr, *sizes))
         return
     if options.measure:
-        measure(*sizes, options.formats)
+        depth, image_size, batch = sizes
+        measure(depth, image_size, batch, options.formats)
         return
     flags = ["--measure", *(f"--{name}={size}" for name, size in zip(names, sizes))]
     medians = _medians(options, flags)

@@ -15,11 +15,14 @@ split.
 import argparse
 import os
 import statistics
-from typing import Dict, List, Sequence
+from typing import TYPE_CHECKING, Dict, List, Tuple
 
 import numpy as np
 
 from benchmarks.runs import in_words, run_once
+
+if TYPE_CHECKING:
+    from tf_simclrv2.evaluation.features import Features
 
 # Where labels are drawn, and what is classified.
 TO_CHOOSE, _ON_TEST = ("train[:70%]", "train[70%:]"), ("train", "test")
@@ -83,12 +86,12 @@ def draw(labels: np.ndarray, count: int, random: np.random.RandomState) -> np.nd
     )
 
 
-def measure(learn, validate, num_labels: int) -> Dict[str, float]:
+def measure(learn: "Features", validate: "Features", num_labels: int) -> Dict[str, float]:
     """Accuracies of simple classifiers on features.
 
     Args:
-      learn: Features of the images of which labels are drawn.
-      validate: Features of the images to classify.
+      learn: features of the images of which labels are drawn.
+      validate: features of the images to classify.
       num_labels: labels of a draw.
 
     Returns:
@@ -114,7 +117,7 @@ def measure(learn, validate, num_labels: int) -> Dict[str, float]:
     return {"class_means": 100 * of_means["top_1_accuracy"], **means, **of_all}
 
 
-def frozen(directory: str, splits: Sequence[str], layer: str):
+def frozen(directory: str, splits: Tuple[str, str], layer: str) -> "Tuple[Features, Features]":
     """The features of both splits of a run's data set; its raw pixels without a layer."""
     from tf_simclrv2.data.batches import evaluation_batches
     from tf_simclrv2.data.sources import open_source
@@ -125,11 +128,11 @@ def frozen(directory: str, splits: Sequence[str], layer: str):
 
     data = RunDirectory(directory).config.data
     source = open_source(data)
-    parts = [evaluation_batches(source, data, split) for split in splits]
+    learn, validate = (evaluation_batches(source, data, split) for split in splits)
     if not layer:
-        return [raw_pixels(part) for part in parts]
+        return raw_pixels(learn), raw_pixels(validate)
     network = load_run(directory)
-    return [features(network, part, layer) for part in parts]
+    return features(network, learn, layer), features(network, validate, layer)
 
 
 def _line(variant: str, rows: List[Dict[str, float]]) -> str:
@@ -150,7 +153,8 @@ def main() -> None:
     parser.add_argument("--on_test", action="store_true", help="measure what was chosen")
     options = parser.parse_args()
     splits = _ON_TEST if options.on_test else TO_CHOOSE
-    seeds, lines = options.seeds.split(","), []
+    seeds = options.seeds.split(",")
+    lines: List[str] = []
     for variant in options.variants.split(","):
         rows = []
         for seed in seeds:
