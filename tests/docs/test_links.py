@@ -102,6 +102,19 @@ def test_links_and_pictures_lead_somewhere(guide):
             assert heading in headings_of(str(target.relative_to(ROOT))), link
 
 
+@pytest.mark.parametrize("guide", GUIDES)
+def test_tables_have_rows_as_wide_as_their_head(guide):
+    lines = (ROOT / guide).read_text(encoding="utf-8").splitlines()
+    heads = [number for number, line in enumerate(lines) if re.match(r"\|[ :|-]+\|$", line)]
+    for number in heads:
+        assert lines[number + 1 :][:1] and lines[number + 1].startswith("|"), lines[number - 1]
+        row = number - 1
+        while row < len(lines) and lines[row].startswith("|"):
+            cells = re.sub(r"`[^`]*`|\\\|", "", lines[row]).count("|")
+            assert cells == lines[number].count("|"), lines[row]
+            row += 1
+
+
 def test_every_guide_can_be_reached_from_the_readme():
     # The last one is the description on an index page, which has no links to files.
     reached, waiting = {"docs/pypi.md"}, ["README.md"]

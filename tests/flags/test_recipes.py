@@ -253,6 +253,12 @@ def test_cifar10_fine_tuning_follows_the_labels(percent, fraction, selector):
     assert config.optimization.train_batch_size <= 50_000 * percent // 100
 
 
+@pytest.mark.parametrize("dataset", ["digits", "tiles"])
+def test_a_few_labels_train_only_the_head_from_ridge_regression(dataset):
+    config = config_of("finetune", f"{dataset}/finetune_1pct").fine_tuning
+    assert (config.fine_tune_after_block, config.head_start) == (4, "ridge")
+
+
 def test_the_later_of_two_settings_counts():
     rate = "imagenet/finetune_wide_or_sk"
     recipe = "imagenet/finetune_1pct"
