@@ -16,7 +16,8 @@ from tests.conftest import DIGITS_VIEWS, FEW_STEPS, TINY
 GUIDE = pathlib.Path(__file__).parents[2] / "docs" / "labels.md"
 # What makes them small.
 SMALL = {
-    "pretrain": [*TINY, *FEW_STEPS, *DIGITS_VIEWS],
+    # The network has to tell light from dark, or the check of labels doubts one of them.
+    "pretrain": [*TINY, *FEW_STEPS, *DIGITS_VIEWS, "--train_steps=60"],
     "finetune": [*FEW_STEPS, *DIGITS_VIEWS],
     "distill": [*FEW_STEPS, *DIGITS_VIEWS],
 }
@@ -64,9 +65,7 @@ def test_the_whole_way_and_back(command, tmp_path, monkeypatch):
     done = []
     for name, *arguments in _commands():
         outcome = command(name, *arguments, *SMALL.get(name, []))
-        # A network that has hardly been trained may doubt a label, which the check then reports.
-        checked = any(argument.startswith("--fail_on") for argument in arguments)
-        assert outcome.code in ((0, 3) if checked else (0,)), (name, outcome.err)
+        assert outcome.code == 0, (name, arguments, outcome.err)
         done.append(name)
         if name == "select" and f"--output_dir=round_{done.count(name)}" in arguments:
             table = {1: "labels.csv", 2: "labels_2.csv"}[done.count("select")]

@@ -82,6 +82,19 @@ def test_images_that_are_the_only_ones_of_their_class_do_not_choose_the_penalty(
     assert ridge.solve(alone).penalty == ridge.PENALTY
 
 
+def test_a_single_pair_does_not_choose_an_unusual_penalty():
+    pair = _images(12, 30, classes=11, spread=0.1)
+    regressions = ridge.Ridge(pair)
+    targets = 2 * np.eye(11)[np.unique(pair.labels, return_inverse=True)[1]] - 1
+    errors = [
+        np.sum((regressions.left_out(each) - targets)[[0, 11]] ** 2) for each in ridge.PENALTIES
+    ]
+    assert ridge.PENALTIES[int(np.argmin(errors))] < ridge.PENALTY / 10
+    assert regressions.best() == ridge.PENALTY / 10
+    # With a second image of every class all penalties are tried.
+    assert ridge.solve(_images(22, 30, classes=11, spread=0.1)).penalty < ridge.PENALTY / 10
+
+
 def test_features_of_half_precision_are_computed_with_in_double():
     images = SETS[0]
     half = Features(images.values.astype(np.float16), images.labels)
