@@ -11,9 +11,9 @@ from tf_simclrv2.evaluation.scaling import ShrunkScaler
 
 # Tried where no penalty is given. Features are standardised, so that they suit any network.
 PENALTIES = tuple(10.0**power for power in range(-3, 7))
-# Where every image is the only one of its class, and those near it.
+# Taken where every image is the only one of its class, and those tried where some are.
 PENALTY = 10.0
-_USUAL = (1.0, 10.0, 100.0)
+_USUAL = (PENALTY / 10, PENALTY, 10 * PENALTY)
 # Images at a time, so that features can be memory-mapped.
 _ROWS = 4096
 # Outputs are between about -1 and 1.

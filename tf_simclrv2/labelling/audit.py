@@ -54,9 +54,9 @@ def judge(train: Features, others: Sequence[Features] = ()) -> List[Verdicts]:
     """Judges labels by ridge regression on the labelled training images.
 
     The outputs for each training image are of the regression that was fitted to all others, and its
-    penalty is chosen by such outputs. How hard a class is differs, so outputs are
-    compared with those that are typical of each class, the means of its images other than the one
-    to judge. The margin is by how much the squared distance to what is typical of the label is less
+    penalty is chosen by such outputs. How hard a class is differs, so outputs are compared with
+    those that are typical of each class, the means of its images other than the one to judge. The
+    margin is by how much the squared distance to what is typical of the label is less
     than to what is typical of the nearest other class, over 4. For the outputs of a perfect
     classifier, 1 for the class and -1 for others, this is the difference of the two outputs over 2.
 
