@@ -159,8 +159,9 @@ def _changed(command, size, are_grey, **given):
     built, names = _config(command, **given)
     settled, words = views(built, names, size, are_grey)
     before, after = (dataclasses.asdict(each.augmentation) for each in (built, settled))
-    assert words.startswith(settled.augmentation.words)
-    ending = words[len(settled.augmentation.words) :]
+    said = settled.augmentation.in_words(size)
+    assert words.startswith(said)
+    ending = words[len(said) :]
     return {name: value for name, value in after.items() if value != before[name]}, ending
 
 
@@ -214,6 +215,9 @@ def test_the_views_of_larger_images_are_the_papers():
         ({"use_flip": False}, GREY, {**OF_GREY, "use_blur": False}, " (as for small grey images)"),
         ({"use_blur": False}, COLOURED, {"color_jitter_strength": 0.5}, " (as for small images)"),
         ({"use_flip": False}, COLOURED, OF_SMALL, " (colours as for small images)"),
+        ({"grayscale_probability": 0.2}, COLOURED, OF_SMALL, " (as for small images)"),
+        ({"grayscale_probability": 0.1}, COLOURED, {}, ""),
+        ({"blur_probability": 0.5}, COLOURED, {}, ""),
         # These are about neither.
         ({"augment_on": "host"}, COLOURED, OF_SMALL, " (as for small images)"),
         ({"color_space": "yiq"}, COLOURED, OF_SMALL, " (as for small images)"),

@@ -5,8 +5,10 @@ import dataclasses
 import pytest
 
 from tf_simclrv2.config import AugmentationConfig, ConfigError, FinetuneConfig, PretrainConfig
+from tf_simclrv2.data.views.blur import blur_radius
 from tf_simclrv2.programs import command_line
 
+PAPERS = AugmentationConfig()
 PLAIN = AugmentationConfig(color_jitter_strength=0, use_blur=False, use_flip=False)
 
 
@@ -14,14 +16,16 @@ def test_by_default_views_are_the_papers():
     config = AugmentationConfig()
     assert (config.color_jitter_strength, config.grayscale, config.blur) == (1, 0.2, 0.5)
     assert config.distorts and not config.warps
-    assert config.words == "crops of 0.08 to 1 of the area, flips, colours of strength 1, blur"
+    assert (
+        config.in_words(224) == "crops of 0.08 to 1 of the area, flips, colours of strength 1, blur"
+    )
 
 
 def test_steps_after_pretraining_distort_no_colours_and_do_not_blur():
     values = command_line.parse(FinetuneConfig, ["--model_dir=run", "--from_scratch"])
     config = command_line.build(FinetuneConfig, values).augmentation
     assert (config.grayscale, config.blur, config.solarize_probability) == (0, 0, 0)
-    assert config.words == "crops of 0.08 to 1 of the area, flips, no colours, no blur"
+    assert config.in_words(224) == "crops of 0.08 to 1 of the area, flips, no colours, no blur"
 
 
 @pytest.mark.parametrize(
@@ -62,11 +66,16 @@ def test_the_first_line_of_a_run_names_all_that_is_on():
         rotation_max_degrees=20, scale_min=0.8, scale_max=1.25, shear_max=0.3, translate_max=0.1,
         fill_mode="reflect",
     )  # fmt: skip
-    assert config.words == (
+    assert config.in_words(224) == (
         "no crops, flips, vertical flips, quarter turns, turns of up to 20 degrees, scales of 0.8 "
         "to 1.25, slants of up to 0.3, shifts of up to 0.1 of the side, beyond the border reflect, "
         "colours of strength 0.5, 0 grey, 0.1 blurred, 0.3 solarized"
     )
+
+
+def test_the_first_line_speaks_of_a_blur_only_where_its_kernel_has_more_than_a_pixel():
+    blurring = [size for size in range(1, 100) if not PAPERS.in_words(size).endswith("no blur")]
+    assert blurring == [size for size in range(1, 100) if blur_radius(size) > 0]
 
 
 @pytest.mark.parametrize(

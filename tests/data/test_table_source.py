@@ -168,6 +168,15 @@ class TestRows:
             "column label."
         )
 
+    def test_one_class_to_train_on_is_too_few(self, opened, tmp_path):
+        rows = [f"{FILES[0]},ant,train", f"{FILES[1]},bee,test", f"{FILES[2]},bee,test"]
+        source = opened("\n".join(["image,label,split", *rows]))
+        assert source.class_names == ["ant", "bee"]
+        assert str(source.without_labels("fine-tuning")).replace(f"{tmp_path}/", "") == (
+            "--labels=labels.csv: has labels of 1 class among the images to train on, but "
+            "fine-tuning needs two or more; fill in its column label."
+        )
+
     def test_a_list_without_a_table_is_refused(self):
         with pytest.raises(ConfigError, match=r"--classes=c\.txt: needs --labels, the table of th"):
             DataConfig(classes="c.txt")

@@ -4,6 +4,7 @@ import json
 import pathlib
 
 import pytest
+from PIL import Image
 
 from tests.net.held import Held
 from tests.net.table import IMAGES, filled
@@ -96,6 +97,11 @@ def test_distillation_follows_all_its_images(tmp_path, caplog):
     [
         ("--use_memory --memory_size=100", "--memory_size=100: must be at least 128, the keys"),
         ("--train_batch_size=71", "--train_batch_size=71: must be at most 70, the images"),
+        # 64 and 63 would be the batches: it is 2 to 4 before the images are counted.
+        (
+            "--gradient_accumulation_steps=4",
+            "--gradient_accumulation_steps=4: must be 1 for pretraining",
+        ),
         ("--stem=imagenet", "--image_size=16: must be at least 32 for the imagenet stem"),
     ],
 )
@@ -105,6 +111,37 @@ def test_what_follows_is_checked_like_what_is_given(command, tmp_path, flags, se
     assert outcome.code == 1
     assert sentence in outcome.err
     assert not (tmp_path / "run").exists()
+
+
+def test_without_a_batch_the_other_settings_of_batches_are_taken(tmp_path):
+    memory = "--use_memory --memory_batch_norm=split --train_steps=1"
+    job = _held("pretrain", FOLDER, memory, f"--model_dir={tmp_path}/pretrained")
+    assert job.refused is None, job.message
+    assert _recorded(job)["train_batch_size"] == 64
+    parts = "--from_scratch --gradient_accumulation_steps=3"
+    job = _held("finetune", FOLDER, parts, f"--model_dir={tmp_path}/tuned")
+    assert job.refused is None, job.message
+    assert _recorded(job)["train_batch_size"] == 63
+
+
+def test_a_run_that_continues_without_its_steps_keeps_them(tmp_path):
+    flags = [FOLDER, f"--model_dir={tmp_path}/run"]
+    begun = _held("pretrain", *flags, "--train_steps=3")
+    assert begun.refused is None and begun.played.saved
+    job = _held("pretrain", *flags)
+    assert job.refused is None, job.message
+    assert job.fitted is None and _recorded(job) == _recorded(begun)
+    assert _held("pretrain", *flags, "--train_steps=5").steps == 2  # More than three.
+
+
+def test_one_image_is_too_few_to_contrast(command, tmp_path):
+    Image.new("RGB", (16, 16)).save(tmp_path / "1.png")
+    flags = ["--dataset=folder", f"--data_dir={tmp_path}", f"--model_dir={tmp_path}/run"]
+    outcome = command("pretrain", *flags, "--resnet_depth=18")
+    assert outcome.err.splitlines()[-1] == (
+        "error: --train_split=train: has 1 image of folder, but pretraining needs at least two."
+    )
+    assert outcome.code == 1 and not (tmp_path / "run").exists()
 
 
 def _views(job):
@@ -193,3 +230,18 @@ def test_the_picture_of_views_shows_what_pretraining_would_draw(command, tmp_pat
     outcome = command("views", "--dataset=digits", "--num_images=1", output)
     assert outcome.code == 0
     assert outcome.out.rstrip().endswith(f"no blur{AS_GREY}")
+
+
+def test_the_picture_of_views_takes_the_flags_of_pretraining(command, tmp_path):
+    flags = [f"--output={tmp_path}/views.png", "--num_images=1"]
+    presets = ["--recipe=digits/pretrain", "--recipe=views/textures"]
+    outcome = command("views", *presets, f"--model_dir={tmp_path}/run", "--use_memory", *flags)
+    assert outcome.code == 0, outcome.err
+    assert "vertical flips, turns of up to 180 degrees" in outcome.out
+    assert not (tmp_path / "run").exists()
+    # Not those by which views would be others, and not what is no flag of pretraining.
+    for flag in "--checkpoint=run", "--unlabeled_data_dir=images", "--labels_per_class=2":
+        outcome = command("views", "--dataset=digits", flag, *flags)
+        assert outcome.code == 1 and flag.split("=")[0][2:] in outcome.err
+    outcome = command("views", "--dataset=digits", "--train_batch_size=0", *flags)
+    assert "error: --train_batch_size=0: must be greater than 0" in outcome.err

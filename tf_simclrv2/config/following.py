@@ -6,7 +6,19 @@ were given stay. docs/training.md has the formulas and their reasons.
 
 import dataclasses
 import math
-from typing import Any, Callable, Collection, Dict, NamedTuple, Optional, Tuple, TypeVar, Union
+from typing import (
+    Any,
+    Callable,
+    Collection,
+    Dict,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Tuple,
+    TypeVar,
+    Union,
+    cast,
+)
 
 from tf_simclrv2.config.commands import (
     DistillConfig,
@@ -17,6 +29,7 @@ from tf_simclrv2.config.commands import (
 from tf_simclrv2.config.data import DataConfig
 from tf_simclrv2.config.optimization import OptimizationConfig
 from tf_simclrv2.config.settings import sections_of
+from tf_simclrv2.config.steps import KEY_PARTS
 from tf_simclrv2.config.views import COLOUR_FIELDS, GEOMETRY_FIELDS, AugmentationConfig
 
 C = TypeVar("C", PretrainConfig, FinetuneConfig, DistillConfig)
@@ -51,6 +64,8 @@ _VIEWS_OF_SMALL_GREY: Dict[str, Any] = {
     "color_jitter_strength": 1.0,
     "use_blur": False,
 }
+# Where a flag whose default depends on others has its value.
+_EFFECTS = {"grayscale_probability": "grayscale", "blur_probability": "blur"}
 
 
 class Scale(NamedTuple):
@@ -71,6 +86,17 @@ class Scale(NamedTuple):
 
 OF_IMAGES = Scale(share=8, largest_batch=512, fewest_steps=1000, root_below=4096)
 OF_LABELS = Scale(share=12, largest_batch=1024, fewest_steps=200, root_below=1024)
+
+
+def until_known(values: Mapping[str, object]) -> Dict[str, object]:
+    """Adds a batch that fits the other flags, until the number of images is known.
+
+    Args:
+      values: the flags that were given.
+    """
+    smallest = KEY_PARTS if values.get("memory_batch_norm") == "split" else 2
+    parts = cast(int, values.get("gradient_accumulation_steps", 1))
+    return {"train_batch_size": smallest * parts, **values}
 
 
 def follow(config: C, given: Collection[str], count: int) -> Tuple[C, Settings]:
@@ -134,13 +160,13 @@ def views(
     if isinstance(config, (PretrainConfig, ViewsConfig)):
         fields.append(COLOUR_FIELDS)
     if size > _SMALL_SIDE or all(names <= {*given} for names in fields):
-        return config, augmentation.words
+        return config, augmentation.in_words(size)
     grey = are_grey()
     suiting = _VIEWS_OF_SMALL_GREY if grey else _VIEWS_OF_SMALL
     ours = [names for names in fields if _agree(augmentation, names & {*given}, suiting)]
     settings = {name: suiting[name] for names in ours for name in names & suiting.keys()}
     settled = dataclasses.replace(augmentation, **settings)
-    words = settled.words
+    words = settled.in_words(size)
     if settings:
         what = "" if len(ours) > 1 else "shape " if GEOMETRY_FIELDS in ours else "colours "
         words += f" ({what}as for small {'grey ' if grey else ''}images)"
@@ -156,7 +182,8 @@ def _agree(
     """
     usual = dataclasses.replace(AugmentationConfig(), **suiting)
     return "use_crop" not in given and all(
-        getattr(augmentation, name) == getattr(usual, name) for name in given
+        getattr(augmentation, name) == getattr(usual, name)
+        for name in (_EFFECTS.get(flag, flag) for flag in given)
     )
 
 
@@ -170,7 +197,8 @@ def _optimization(
         if scale is OF_IMAGES:
             # An image must not be its own negative, and two are the fewest to contrast.
             wanted = max(2, min(wanted, count))
-        batch = max(_power_of_two(wanted), paper.gradient_accumulation_steps)
+        parts = paper.gradient_accumulation_steps
+        batch = max(_power_of_two(wanted) // parts, 1) * parts
     if "train_epochs" not in given:
         epochs = max(epochs, math.ceil(scale.fewest_steps * batch / count))
     length = paper.train_steps * batch / count or epochs

@@ -7,6 +7,8 @@ from tf_simclrv2.config.settings import Must, Section, refuse, setting
 
 # The fractions of views that SimCLR, appendix A, makes grey and blurs.
 PAPERS_GRAYSCALE, PAPERS_BLUR = 0.2, 0.5
+# Below so many pixels on a side the blur's kernel, a tenth of it, is a single pixel.
+SMALLEST_BLURRED = 20
 # Fields that change the shape of what a view shows, and fields that change its colours.
 GEOMETRY_FIELDS = frozenset(
     {
@@ -170,10 +172,14 @@ class AugmentationConfig(Section):
         colours = max(self.color_jitter_strength, self.grayscale, self.solarize_probability) > 0
         return turns or colours or self.blur > 0
 
-    @property
-    def words(self) -> str:
-        """The views in words, for the first line of a run."""
-        strength, grayscale, blur = self.color_jitter_strength, self.grayscale, self.blur
+    def in_words(self, size: int) -> str:
+        """The views in words, for the first line of a run.
+
+        Args:
+          size: of a view in pixels.
+        """
+        strength, grayscale = self.color_jitter_strength, self.grayscale
+        blur = self.blur if size >= SMALLEST_BLURRED else 0.0
         crops = f"crops of {self.crop_area_min:g} to 1 of the area" if self.use_crop else "no crops"
         said = [crops, *self._geometry_words]
         said.append(f"colours of strength {strength:g}" if strength > 0 else "no colours")

@@ -3,7 +3,19 @@
 import dataclasses
 import textwrap
 import typing
-from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, Set, Type, TypeVar
+from typing import (
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    List,
+    Mapping,
+    Optional,
+    Sequence,
+    Set,
+    Type,
+    TypeVar,
+)
 
 from absl import flags
 
@@ -11,7 +23,16 @@ from tf_simclrv2.config import (
     AugmentationConfig,
     Config,
     ConfigError,
+    ContrastiveConfig,
+    DevicesConfig,
+    MemoryConfig,
+    MonitorConfig,
+    NetworkConfig,
+    OptimizationConfig,
+    ProjectionHeadConfig,
+    RunConfig,
     Section,
+    ViewsConfig,
     refuse,
     sections_of,
 )
@@ -33,6 +54,13 @@ _WITHOUT_COUNTERPART = {
     "variable_schema": "leave it out: fine-tuning takes the encoder's weights, and those of as "
     "many layers of the projection head as --ft_proj_selector says",
 }
+# Flags of pretraining that do not change the views, so that its recipes and its command lines fit.
+_WITHOUT_EFFECT: Dict[Type[Config], Sequence[Type[Section]]] = {
+    ViewsConfig: (
+        RunConfig, NetworkConfig, ProjectionHeadConfig, ContrastiveConfig, MemoryConfig,
+        OptimizationConfig, DevicesConfig, MonitorConfig,
+    ),
+}  # fmt: skip
 _DEFINERS: Dict[type, Callable[..., object]] = {
     bool: flags.DEFINE_bool,
     int: flags.DEFINE_integer,
@@ -68,9 +96,17 @@ def define_flags(config_class: Type[Config]) -> flags.FlagValues:
       The flags; those that a command line does not set are None.
     """
     values = flags.FlagValues()
-    for section in sections_of(config_class).values():
+    _define(values, sections_of(config_class).values())
+    return values
+
+
+def _define(values: flags.FlagValues, sections: Iterable[Type[Section]]) -> None:
+    """Defines a flag for every field of sections, except where there is one of its name."""
+    for section in sections:
         hints = typing.get_type_hints(section)
         for field in dataclasses.fields(section):
+            if field.name in values:
+                continue
             choices = field.metadata["choices"]
             kind = _plain_type(hints[field.name])
             if choices is not None and kind is str:
@@ -79,7 +115,6 @@ def define_flags(config_class: Type[Config]) -> flags.FlagValues:
                 )
             else:
                 _DEFINERS[kind](field.name, None, field.metadata["help"], flag_values=values)
-    return values
 
 
 def parse(config_class: Type[Config], arguments: Sequence[str]) -> Dict[str, object]:
@@ -99,6 +134,8 @@ def parse(config_class: Type[Config], arguments: Sequence[str]) -> Dict[str, obj
         or an argument that is no flag, of a command that takes none.
     """
     values = define_flags(config_class)
+    without_effect = _WITHOUT_EFFECT.get(config_class, ())
+    _define(values, without_effect)
     renamed = {theirs: ours for theirs, ours in _RENAMED.items() if ours in values}
     for theirs in renamed:
         flags.DEFINE_integer(theirs, None, "", flag_values=values)
@@ -134,10 +171,11 @@ def parse(config_class: Type[Config], arguments: Sequence[str]) -> Dict[str, obj
         steps = given.pop(theirs, 0)
         if steps:
             given.setdefault(ours, steps)
-    for section in sections_of(config_class).values():
+    for section in (*sections_of(config_class).values(), *without_effect):
         for name, value in _of(section, given).items():
             check_value(section, name, value)
-    return given
+    known = {QUIET, *(field.name for field in _fields_of(config_class))}
+    return {name: value for name, value in given.items() if name in known}
 
 
 def _fields_of(config_class: Type[Config]) -> "List[dataclasses.Field[Any]]":
@@ -232,6 +270,8 @@ def help_text(called: str, config_class: Type[Config]) -> str:
     behind = "" if _positional(config_class) is None else " RUN [RUN ...]"
     usage = behind + (flags_usage if sections else "")
     lines: List[str] = [called + usage, "", summary(config_class)]
+    if config_class in _WITHOUT_EFFECT:
+        lines.append("Other flags of pretrain may stay in the command line; they change nothing.")
     for name, section in sections.items():
         lines += ["", summary(section)]
         for field in dataclasses.fields(section):

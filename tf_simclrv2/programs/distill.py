@@ -15,6 +15,7 @@ from tf_simclrv2.config import (
     TrainingConfig,
     refuse,
 )
+from tf_simclrv2.config.following import until_known
 from tf_simclrv2.config.inheriting import inherit_taught, not_inherited
 from tf_simclrv2.config.steps import LABEL_CHOICES
 from tf_simclrv2.data.batches import Views, batches
@@ -59,7 +60,7 @@ def run(values: Mapping[str, object]) -> None:
     teacher = open_classifier(distillation.teacher, "teacher")
     given, own = values, continued_config(values, "teacher")
     values = inherit_taught(given, teacher.run.config, own)
-    config = command_line.build(DistillConfig, values)
+    config = command_line.build(DistillConfig, until_known(values))
     devices = open_devices(config, values)
     source, config = open_data(config)
     _check_classes(config, source, teacher)

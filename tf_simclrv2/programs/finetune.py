@@ -6,6 +6,7 @@ import logging
 from typing import Mapping, NamedTuple, Optional
 
 from tf_simclrv2.config import FinetuneConfig, FineTuningConfig
+from tf_simclrv2.config.following import until_known
 from tf_simclrv2.config.inheriting import inherit_pretrained, not_inherited
 from tf_simclrv2.data.batches import Views, batches
 from tf_simclrv2.data.labels import labelled_ids
@@ -55,7 +56,7 @@ def run(values: Mapping[str, object]) -> None:
         own, base, given = continued_config(values, "checkpoint"), pretrained.run.config, values
         values = inherit_pretrained(given, base, start.checkpoint, own)
         left_out = not_inherited(given, base)
-    config = command_line.build(FinetuneConfig, values)
+    config = command_line.build(FinetuneConfig, until_known(values))
     devices = open_devices(config, values)
     source, config = open_data(config)
     if source.num_classes is None:

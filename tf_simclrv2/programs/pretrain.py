@@ -6,6 +6,7 @@ import logging
 from typing import Dict, Mapping, Optional, Tuple
 
 from tf_simclrv2.config import PretrainConfig, StartConfig, refuse
+from tf_simclrv2.config.following import until_known
 from tf_simclrv2.config.inheriting import head_fits, inherit_start, not_inherited
 from tf_simclrv2.data.batches import Views, batches
 from tf_simclrv2.data.stream import Stream
@@ -45,8 +46,7 @@ def run(values: Mapping[str, object]) -> None:
       ConfigError: a setting that can't be used.
     """
     given, (start, values) = values, _open_start(as_begun(values, PretrainConfig))
-    # Until it is known how many images there are, the smallest batch.
-    config = command_line.build(PretrainConfig, {"train_batch_size": 2, **values})
+    config = command_line.build(PretrainConfig, until_known(values))
     if config.unlabelled.unlabeled_data_dir and "dataset" not in given:
         raise refuse(
             "unlabeled_data_dir",
@@ -135,6 +135,12 @@ def _load(start: Checkpoint, network: Network, config: PretrainConfig, devices: 
 
 def _check_negatives(config: PretrainConfig, stream: Stream) -> None:
     batch_size, count = config.optimization.train_batch_size, stream.num_examples
+    if count < 2:
+        raise refuse(
+            "train_split",
+            config.data.train_split,
+            f"has {count} image of {config.data.dataset}, but pretraining needs at least two",
+        )
     if batch_size > count:
         raise refuse(
             "train_batch_size",

@@ -94,6 +94,9 @@ def as_begun(values: Mapping[str, object], config_class: Type[Config]) -> Dict[s
         for field in dataclasses.fields(kind)
         if field.metadata["follows_data"] or field.metadata["absent"] is not None
     }
+    if "train_epochs" not in values:
+        # Epochs and warmup were settled for that many.
+        settled["train_steps"] = run.config.optimization.train_steps
     begun_with, given = run.config.data.file_format, values.get("file_format")
     if begun_with is not None and given not in (None, begun_with):
         raise refuse("file_format", given, f"the run in {path} began with {begun_with}")

@@ -155,11 +155,14 @@ class TableSource(Source):
         return None if usual == self.pool else usual
 
     def without_labels(self, what: str) -> ConfigError:
+        count, among = self._num_classes, ""
+        if count > 1:
+            count, among = len({*self._trained().values()}), " among the images to train on"
         return refuse(
             FLAG,
             self._path,
-            f"has labels of {self._num_classes} class{'es' * (self._num_classes != 1)}, but {what} "
-            "needs two or more; fill in its column label",
+            f"has labels of {count} class{'es' * (count != 1)}{among}, but {what} needs two or "
+            "more; fill in its column label",
         )
 
     def check_split(self, split: str, flag: str) -> None:
