@@ -232,6 +232,15 @@ def test_any_bytes_are_read_or_refused_in_one_sentence(tmp_path_factory, content
         assert table.rows and all(1 < row.number <= lines for row in table.rows)
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_blanks_before_a_quote_are_not_of_the_cell(path, delimiter):
+    lines = ["image, label, note", '1.png, "cat", "a"', "2.png,cat, b", '"3.png",  "a, b",']
+    _write(path, "\n".join(line.replace(",", delimiter, 2) for line in lines[:3]))
+    assert _pairs(path) == [("1.png", "cat"), ("2.png", "cat")]
+    _write(path, "\n".join(["image, label, note", *lines[1:]]))
+    assert _pairs(path)[2] == ("3.png", "a, b")
+
+
 def test_what_is_written_is_what_is_read(path):
     letters = string.ascii_letters + ",;\t\"'\n é"
     for seed in range(20):

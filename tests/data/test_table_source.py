@@ -133,6 +133,21 @@ class TestRows:
         source = opened(rows, holdout_fraction=0)
         assert source.labelled("train") == {"a/10.png": 0, "b/c/10.png": 1}
 
+    @pytest.mark.parametrize(
+        ("first", "second", "expected"),
+        [
+            ("", "centres", "centres"), ("centres", "random", "centres"), ("random", "", "random"),
+            ("random", "coreset", "coreset"), ("", "", None),
+        ],
+    )  # fmt: skip
+    def test_an_image_that_was_chosen_stays_so_in_another_row(
+        self, opened, first, second, expected
+    ):
+        rows = [f"a/10.png,,{first}", f"a/10.png,ant,{second}", "b/c/10.png,bee,"]
+        source = opened("\n".join(["image,label,chosen_by", *rows]), holdout_fraction=0)
+        assert source.labelled("train") == {"a/10.png": 0, "b/c/10.png": 1}
+        assert source.chosen_by.get("a/10.png") == expected
+
     def test_contradictions_are_refused_with_both_lines(self, refused):
         rows = [("a/10.png", "ant"), ("a/11.png", "bee"), ("./a/10.png", "bee")]
         assert refused(rows) == (

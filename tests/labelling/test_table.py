@@ -5,6 +5,7 @@ import io
 
 import pytest
 
+from tf_simclrv2.data.label_table import read_labels, read_records
 from tf_simclrv2.labelling.table import next_round
 
 
@@ -67,6 +68,17 @@ def test_a_column_of_numbers_that_the_user_made_is_kept(own, ours):
         [*records[3], "centres", "1"],
         ["c", "", *[""] * len(own), "centres", "2"],
     ]
+
+
+def test_what_is_written_can_be_read_again(tmp_path):
+    records = {1: ["a.png", "cat", "x\ry"], 2: ["b.png", "", "x\r\ny\n"], 3: ["c.png", "", "\0"]}
+    table = next_round(["d.png"], "centres", ["image", "label", "note"], records)
+    path = str(tmp_path / "labels.csv")
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        file.write(table.as_csv())
+    assert [row.image for row in read_labels(path).rows] == ["a.png", "b.png", "c.png", "d.png"]
+    _, found = read_records(path)
+    assert [row[2] for row in found.values()] == ["x\ny", "x\ny\n", "", ""]
 
 
 def test_rounds_add_up():

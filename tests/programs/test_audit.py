@@ -105,6 +105,24 @@ def test_what_was_planted_is_found(audit, tmp_path):
     assert sheet.width == 4 * 136 + 8
 
 
+def test_a_conflict_is_found_beside_a_copy_without_a_label(audit, tmp_path):
+    root = tmp_path / "images"
+    for number, colour in enumerate(_COLOURS.values()):
+        for each in range(4):
+            _write(root / f"{number}{each}.png", colour, 10 * number + each)
+    near = np.asarray(Image.open(root / "00.png")) * 1.04
+    Image.fromarray(near.clip(0, 255).astype(np.uint8)).save(root / "90.png")
+    shutil.copy(root / "90.png", root / "80.png")  # The most similar one of 90.png.
+    rows = [f"{number}{each}.png,{number}" for number in range(3) for each in range(4)]
+    (tmp_path / "labels.csv").write_text("\n".join(["image,label", *rows, "90.png,2"]))
+    flags = ["--class_level=0", f"--labels={tmp_path}/labels.csv", "--holdout_fraction=0"]
+    outcome = audit(*flags, "--fail_on=conflicts", f"--output_dir={tmp_path}/found", data=root)
+    assert outcome.code == 3, outcome.err
+    pairs = [(row["image"], row["other_image"], row["labels_differ"])
+             for row in _rows(tmp_path / "found", "duplicates.csv")]  # fmt: skip
+    assert ("00.png", "90.png", "yes") in pairs and ("80.png", "90.png", "no") in pairs
+
+
 def test_fail_on_has_an_exit_code_of_its_own(audit, model):
     outcome = audit("--fail_on=leaks,conflicts:1,duplicates:0.5")
     assert outcome.code == 3
@@ -211,6 +229,7 @@ REFUSED = {
     "something else there": (["--output_dir={tmp}/empty"], ["--output_dir={tmp}/empty", "config"]),
     "another's summary": (["--output_dir={tmp}/summary"], ["--output_dir={tmp}/summary", ".json"]),
     "a directory called so": (["--output_dir={tmp}/folder"], ["{tmp}/folder", "unlike.csv"]),
+    "no directory": (["--output_dir="], ["--output_dir=: must name a directory"]),
     "no such split": (["--eval_split=dev"], ["--eval_split=dev", "test, train"]),
     "no such layer": (["--layer=9"], ["--layer=9"]),
     "another data set's split": (["--train_split=validation"], ["--train_split=validation"]),

@@ -1,6 +1,5 @@
 """``probe``: what labels are worth on frozen features, and the ridge classifier as a run."""
 
-import csv
 import errno
 import json
 import os
@@ -16,10 +15,14 @@ from sklearn.linear_model import RidgeClassifierCV
 
 from tests.conftest import DIGITS_VIEWS, FEW_STEPS
 from tests.evaluation.scaled import standardised
-from tests.training.test_frozen import write_images, write_table
-from tf_simclrv2.config import ConfigError, LabelsConfig
+from tests.programs.probing import LabelledFolder, table_of
+from tests.training.test_frozen import write_table
+from tf_simclrv2.config import (
+    ConfigError,
+    LabelsConfig,
+)
 from tf_simclrv2.config.labelling import FrozenSection, ProbeSection
-from tf_simclrv2.evaluation.probe import LEFT_OUT, OTHERS, Draws, Measured
+from tf_simclrv2.evaluation.probe import Draws, Measured
 from tf_simclrv2.programs import probe as program
 from tf_simclrv2.programs import probe_report
 from tf_simclrv2.runtime import disk, feature_store
@@ -37,21 +40,8 @@ def run(method, tmp_path_factory):
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder of 21 images at two depths, and what writes a table of labels of all classes."""
-    class_of = write_images(tmp_path / "images")
-    flags = ["--dataset=folder", f"--data_dir={tmp_path / 'images'}", "--holdout_fraction=0"]
-
-    def table(count, **columns):
-        names = sorted(class_of, key=os.path.basename)[:count]
-        path = tmp_path / "labels.csv"
-        return [*flags, f"--labels={write_table(path, {n: class_of[n] for n in names}, **columns)}"]
-
-    return table
-
-
-def _table(path):
-    with open(path / "probe.csv", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    """What writes a table of labels of a folder of images."""
+    return LabelledFolder(tmp_path)
 
 
 def test_the_accuracy_is_that_of_scikit_learns_regression(command, run, tmp_path):
@@ -59,7 +49,7 @@ def test_the_accuracy_is_that_of_scikit_learns_regression(command, run, tmp_path
     outcome = command("probe", f"--model_dir={run}", *flags)
     assert outcome.code == 0, outcome.err
     row = next(
-        r for r in _table(tmp_path) if (r["classifier"], r["measured_on"]) == ("ridge", "test")
+        r for r in table_of(tmp_path) if (r["classifier"], r["measured_on"]) == ("ridge", "test")
     )
     opened = Frozen.open(FrozenSection(run, layer=0))
     test, train = opened.features("test"), opened.features("train")
@@ -77,7 +67,7 @@ def test_the_accuracy_is_that_of_scikit_learns_regression(command, run, tmp_path
 def test_a_run_of_it_is_taken_like_a_fine_tuned_one(command, run, tmp_path):
     flags = ["--label_fraction=0.1", f"--output_dir={tmp_path}", f"--run_dir={tmp_path / 'new'}"]
     assert command("probe", f"--model_dir={run}", *flags).code == 0
-    measured = next(r for r in _table(tmp_path) if r["measured_on"] == "test")
+    measured = next(r for r in table_of(tmp_path) if r["measured_on"] == "test")
     assert (tmp_path / "new" / "labelled_examples.txt").read_text().count("\n") == 144
     written = json.loads((tmp_path / "new" / "result.json").read_text())
     assert written["top_1_accuracy"] == pytest.approx(float(measured["top_1_accuracy"]), abs=1e-6)
@@ -119,7 +109,7 @@ def test_classifiers_of_runs_that_have_one_are_solved_anew(command, method, name
     solved = json.loads((tmp_path / "new" / "result.json").read_text())
     assert solved["num_parameters"] == own["num_parameters"]
     assert solved["top_1_accuracy"] > own["top_1_accuracy"]  # That one was trained for 4 steps.
-    row = next(r for r in _table(source / "probe") if r["measured_on"] == "test")
+    row = next(r for r in table_of(source / "probe") if r["measured_on"] == "test")
     assert solved["top_1_accuracy"] == pytest.approx(float(row["top_1_accuracy"]), abs=0.01)
 
 
@@ -130,7 +120,7 @@ def test_a_curve_has_a_row_for_each_draw_and_is_seeded(command, run, tmp_path):
         flags += [f"--output_dir={tmp_path / name}", f"--balanced={draws == 'balanced'}"]
         outcome = command("probe", f"--model_dir={run}", *flags)
         assert outcome.code == 0, outcome.err
-        rows = [row for row in _table(tmp_path / name) if row["drawn"] == draws]
+        rows = [row for row in table_of(tmp_path / name) if row["drawn"] == draws]
         keys = {(row["labels"], row["seed"], row["classifier"]) for row in rows}
         assert len(rows) == len(keys) == 2 * 3 * 2
         assert {key[0] for key in keys} == {"10", "30"}
@@ -150,7 +140,7 @@ def test_without_images_to_test_on_they_are_left_out_in_turn(command, run, folde
     output = f"--output_dir={tmp_path}"
     outcome = command("probe", f"--model_dir={run}", *flags, output, "--budgets=6,12", "--seeds=2")
     assert outcome.code == 0, outcome.err
-    rows = _table(tmp_path)
+    rows = table_of(tmp_path)
     assert {row["measured_on"] for row in rows if row["drawn"] == "all"} == {"leave-one-out"}
     # What was not drawn serves to measure on.
     kinds = {(row["labels"], row["measured_on"], row["images"]) for row in rows if row["seed"]}
@@ -162,41 +152,14 @@ def test_without_images_to_test_on_they_are_left_out_in_turn(command, run, folde
     assert "left out in turn (95% interval" in outcome.out
 
 
-@pytest.mark.parametrize(("chosen_by", "bound"), [("centres", True), ("random", False)])
-def test_of_images_that_were_chosen_it_is_a_bound(command, run, folder, tmp_path, chosen_by, bound):
-    flags = folder(12, chosen_by=chosen_by)
-    outcome = command("probe", f"--model_dir={run}", *flags, f"--output_dir={tmp_path}")
-    assert outcome.code == 0, outcome.err
-    assert ("at least" in outcome.out) == bound
-    assert (_table(tmp_path)[0]["high"] == "") == bound
-
-
-@pytest.mark.parametrize(
-    ("chosen", "expected"),
-    [
-        ({}, set()),
-        ({"a": "random", "v": "random"}, set()),
-        ({"b": "coreset"}, {LEFT_OUT, OTHERS}),
-        ({"v": "typiclust", "a": "random"}, {"validation"}),
-        ({"a": "centres", "v": "centres"}, {LEFT_OUT, OTHERS, "validation"}),
-        # Of images that nothing is measured on.
-        ({"z": "centres"}, set()),
-    ],
-)
-def test_nothing_measured_on_chosen_images_is_an_estimate(chosen, expected):
-    held_out = {"validation": {"v": 0, "w": 1}}
-    source = SimpleNamespace(chosen_by=chosen, labelled=held_out.get)
-    selected = program._selected({"a": 0, "b": 1}, "validation", source)
-    assert selected == expected
-    for on in (LEFT_OUT, OTHERS, "validation"):
-        measured = Measured("ridge", 10, on, 7, 9)
-        low_and_high = probe_report._row(measured, "all", selected)[-2:]
-        assert (low_and_high == ["", ""]) == (on in expected)
-        assert ("95% interval" in probe_report._sentence(measured, selected)) == (
-            on not in expected
-        )
-    # Of another data set's split the table says nothing.
-    assert program._selected({"a": 0, "b": 1}, "test", source) <= {LEFT_OUT, OTHERS}
+@pytest.mark.parametrize("name", ["probe.csv", "probe.png"])
+def test_what_no_probe_has_written_stays(command, run, tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    flags = ["--label_fraction=0.05", f"--output_dir={tmp_path}"]
+    assert f"holds a {name} that no probe has written" in _refused(
+        command, f"--model_dir={run}", *flags
+    )
+    assert (tmp_path / name).read_text() == "mine" and os.listdir(tmp_path) == [name]
 
 
 def test_labels_of_a_column_split_are_tested_on(command, run, folder, tmp_path):
@@ -209,7 +172,7 @@ def test_labels_of_a_column_split_are_tested_on(command, run, folder, tmp_path):
     path.write_text("\n".join(split))
     outcome = command("probe", f"--model_dir={run}", *flags, f"--output_dir={tmp_path}")
     assert outcome.code == 0, outcome.err
-    found = {(row["labels"], row["measured_on"], row["images"]) for row in _table(tmp_path)}
+    found = {(row["labels"], row["measured_on"], row["images"]) for row in table_of(tmp_path)}
     assert found == {("14", "leave-one-out", "14"), ("14", "test", "4")}
 
 
@@ -244,6 +207,10 @@ CASES = {
     "the same split": ([*DIGITS, "--eval_split=train"], "=train: must be another"),
     "no such split": ([*DIGITS, "--eval_split=dev"], "--eval_split=dev: digits has the splits"),
     "no memory network": ([*DIGITS, "--use_ema_weights"], "--use_ema_weights=True: .*--use_memory"),
+    "no directory": ([*DIGITS, "--output_dir="], "--output_dir=: must name a directory"),
+    "no directory of a run": ([*DIGITS, "--run_dir="], "--run_dir=: must name a directory"),
+    "one directory for both": ([*DIGITS, "--output_dir=new", "--run_dir=./new"],
+                               "--run_dir=./new: must be another directory than probe.csv's"),
     "no draws": ([*DIGITS, "--budgets=10", "--seeds=0"], "--seeds=0: must be"),
     "fewer labels than classes": (["--label_fraction=0.005"], "=0.005: leaves 7"),
     **{
@@ -310,11 +277,11 @@ def test_a_picture_of_an_earlier_curve_is_removed(tmp_path):
     report = probe_report.Report(str(tmp_path), "output_dir")
     measured = [Measured("ridge", 20, "test", 8, 10)]
     (tmp_path / "probe.png").write_text("mine")
-    report.write(measured, [])
+    report.write(measured, {})
     assert (tmp_path / "probe.png").read_text() == "mine"  # It was next to no table.
-    report.write_curve(measured, [], measured, Draws([20], 1, False))
+    report.write_curve(measured, {}, measured, Draws([20], 1, False))
     assert Image.open(tmp_path / "probe.png").size == (720, 480)
-    report.write(measured, [])
+    report.write(measured, {})
     assert os.listdir(tmp_path) == ["probe.csv"]
 
 

@@ -5,6 +5,8 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -143,6 +145,16 @@ def test_the_seed_decides_and_without_output_dir_each_choice_has_a_new_place(
         (run / name / "labels.csv").read_text() for name in ("selected", "selected_2", "selected_3")
     )
     assert first == second != third
+
+
+def test_two_choices_at_once_have_two_places(arguments, run):
+    before = {name for name in os.listdir(run) if name.startswith("selected")}
+    command = [sys.executable, "-m", "tf_simclrv2", *arguments, "--budget=3"]
+    both = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    errors = [each.communicate()[1] for each in both]
+    assert [each.returncode for each in both] == [0, 0], errors
+    new = {name for name in os.listdir(run) if name.startswith("selected")} - before
+    assert len(new) == 2
 
 
 def test_a_run_that_can_not_be_written_is_noticed_before_features_are_computed(

@@ -77,6 +77,16 @@ def test_only_images_that_are_new_or_have_changed_are_computed(store):
     assert len(stored_names(store)) == 3
 
 
+def test_images_of_another_data_set_are_never_taken_for_these(store):
+    """They may have the same names, sizes and times, as in archives that are reproducible."""
+    wanted, network = images(1, 2), Network()
+    store.features(["train", "folder", "/a"], wanted, Network())
+    store.features(["train", "folder", "/b"], wanted, network)
+    assert network.computed == ["1", "2"]
+    store.features(["validation", "folder", "/a"], images(2, 3), network)
+    assert network.computed == ["1", "2", "3"]
+
+
 def test_other_weights_and_formats_have_features_of_their_own(store, tmp_path):
     wanted, network = images(1, 2), Network()
     store.features(["train"], wanted, Network())
@@ -116,6 +126,7 @@ def _other_ids(path):
         lambda path: (path / "images.json").unlink(),
         lambda path: (path / "images.json").write_text("[" * 100_000),
         lambda path: (path / "images.json").write_text("3"),
+        lambda path: ((path / "images.json").unlink(), os.mkfifo(path / "images.json")),
     ],
 )
 def test_damaged_ones_are_computed_anew_with_a_line(store, tmp_path, caplog, damage):

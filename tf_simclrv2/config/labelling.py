@@ -8,6 +8,7 @@ from tf_simclrv2.config.data import DataConfig
 from tf_simclrv2.config.settings import Must, Section, required, setting, setting_of
 
 _OF_RUN = "by default the run's."
+_NAMED = Must("name a directory", bool)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,12 +104,14 @@ class ProbeSection(FrozenSection):
     output_dir: Optional[str] = setting(
         None,
         "Directory for probe.csv and probe.png; by default probe in the run's directory.",
+        must=_NAMED,
         is_path=True,
     )
     run_dir: Optional[str] = setting(
         None,
         "New directory for the ridge classifier as a run, which evaluate, distill, export and "
         "predict take like a fine-tuned one.",
+        must=_NAMED,
         is_path=True,
     )
 
@@ -136,7 +139,7 @@ class SelectSection(FrozenSection):
         None,
         "New directory for labels.csv, the contact sheet and the page; by default selected, or "
         "selected_2 and so on, in the run's directory.",
-        must=Must("name a directory", bool),
+        must=_NAMED,
         is_path=True,
     )
 
@@ -203,6 +206,7 @@ class AuditSection(FrozenSection):
         None,
         "Directory for tables and contact sheets, which is new or an earlier audit's; by default "
         "audit in the run's directory.",
+        must=_NAMED,
         is_path=True,
     )
     fail_on: Optional[str] = setting(

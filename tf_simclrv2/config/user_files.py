@@ -1,10 +1,12 @@
 """Files that users name: what is at a path, and text as editors and spreadsheets write it."""
 
 import codecs
+import csv
+import io
 import os
 import stat
 import unicodedata
-from typing import List, NamedTuple, Optional, Tuple
+from typing import Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 from tf_simclrv2.config.settings import ConfigError, refuse
 
@@ -137,3 +139,18 @@ def read_lines(path: str, flag: str) -> List[Line]:
 def not_text(flag: str, path: str, number: int, reason: str) -> ConfigError:
     """The error for a file whose line ``number`` is no text."""
     return refuse(flag, path, f"must be a text file in UTF-8, but line {number} is not: {reason}")
+
+
+def csv_text(rows: Iterable[Sequence[object]]) -> str:
+    """Rows as the text of a CSV file, which :func:`read_lines` and spreadsheets read.
+
+    Args:
+      rows: of the table, its header first. NUL, which no reader takes, is left out of cells.
+    """
+    lines = []
+    for row in rows:
+        line = io.StringIO()
+        # What ends lines is quoted in cells, so both kinds must be among it.
+        csv.writer(line, lineterminator="\r\n").writerow(row)
+        lines.append(line.getvalue()[: -len("\r\n")].replace("\0", ""))
+    return "".join(f"{line}\n" for line in lines)

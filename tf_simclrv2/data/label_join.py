@@ -6,10 +6,11 @@ import os
 from typing import Dict, List, Mapping, Optional, Sequence
 
 from tf_simclrv2.config.user_files import printable
-from tf_simclrv2.data.label_table import LabelTable, Row, quoted, read_classes
+from tf_simclrv2.data.label_table import RANDOM, LabelTable, Row, quoted, read_classes
 from tf_simclrv2.data.names import Names
 
 _NAMES_SHOWN = 5
+_NOT_CHOSEN = ("", RANDOM)
 
 
 def joined(table: LabelTable, names: Names, whose: str) -> Dict[str, Row]:
@@ -63,7 +64,11 @@ def _one_of(table: LabelTable, before: Row, now: Row) -> Row:
             f"{quoted(now.image)} is of {before.split} in {table.at(before)}, but of "
             f"{now.split} in {table.at(now)}"
         )
-    return before if before.label else now
+    kept = before if before.label else now
+    # One that was chosen stays chosen, whoever labelled it.
+    how = before.chosen_by, now.chosen_by
+    chosen = (each for each in how if each not in _NOT_CHOSEN)
+    return kept._replace(chosen_by=next(chosen, max(how)))
 
 
 def class_names(

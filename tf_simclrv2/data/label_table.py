@@ -6,6 +6,7 @@ import dataclasses
 import decimal
 import math
 import os
+import re
 import unicodedata
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, Sequence, Tuple
 
@@ -29,6 +30,8 @@ _SPLITS = {
     **dict.fromkeys(("validation", "valid", "val", "dev"), VALIDATION),
     **dict.fromkeys(("test", "testing"), TEST),
 }
+# What select writes of images that it chose at random.
+RANDOM = "random"
 _NEEDED = ("image", "label")
 _OPTIONAL = ("split", "chosen_by")
 _DELIMITERS = ",;\t"
@@ -233,7 +236,7 @@ def _read_text(path: str) -> Tuple[Sequence[str], Records]:
 def _records(path: str, lines: Sequence[Line], delimiter: str) -> Iterator[Tuple[int, List[str]]]:
     """The records that are not empty, each with the number of the line in which it begins."""
     texts = (f"{line.text}\n" for line in lines)
-    reader = csv.reader(texts, delimiter=delimiter, strict=True)
+    reader = csv.reader(texts, strict=True, **_format(lines, delimiter))
     number = 1
     try:
         for fields in reader:
@@ -247,6 +250,13 @@ def _records(path: str, lines: Sequence[Line], delimiter: str) -> Iterator[Tuple
         ) from error
 
 
+def _format(lines: Sequence[Line], delimiter: str) -> Dict[str, Any]:
+    """How the rows are written; blanks before a cell stay, unless there are some before a quote."""
+    blank = re.compile(rf'(?:^|{delimiter}) +"')
+    skips = any(blank.search(line.text) for line in lines)
+    return {"delimiter": delimiter, "skipinitialspace": skips}
+
+
 def _delimiter(lines: Sequence[Line]) -> str:
     """What separates the columns: what is likeliest, as long as the header has its columns then."""
     filled = [line.text for line in lines if line.text.strip()][:_SNIFFED_LINES]
@@ -257,7 +267,7 @@ def _delimiter(lines: Sequence[Line]) -> str:
         likely = _DELIMITERS[0]
     for delimiter in (likely, *_DELIMITERS):
         with contextlib.suppress(csv.Error):  # Reading the records says what is wrong.
-            header = next(csv.reader(filled[:1], delimiter=delimiter), [])
+            header = next(csv.reader(filled[:1], **_format(lines, delimiter)), [])
             if set(_NEEDED) <= set(map(_folded, header)):
                 return delimiter
     return likely

@@ -83,6 +83,11 @@ def left_out(train: Features) -> List[Measured]:
     ]
 
 
+def num_alone(train: Features) -> int:
+    """How many images are the only ones of their class, and so wrong when they are left out."""
+    return int(np.sum(np.unique(train.labels, return_counts=True)[1] == 1))
+
+
 def num_right(images: Features, scores: np.ndarray, classes: np.ndarray) -> int:
     """How many images have the highest score, [images, classes], at their label."""
     return int(np.sum(classes[np.argmax(scores, axis=1)] == images.labels))

@@ -1,8 +1,8 @@
 """The table of a round: all rows of earlier rounds, then the images to label next."""
 
-import csv
-import io
 from typing import List, Mapping, NamedTuple, Optional, Sequence
+
+from tf_simclrv2.config.user_files import csv_text
 
 IMAGE, LABEL, CHOSEN_BY, NUMBER = "image", "label", "chosen_by", "number"
 # What the column of numbers is called in a table that has one named so of its own.
@@ -26,9 +26,7 @@ class Table(NamedTuple):
 
     def as_csv(self) -> str:
         """The table as a CSV file has it."""
-        file = io.StringIO()
-        csv.writer(file, lineterminator="\n").writerows(self.rows)
-        return file.getvalue()
+        return csv_text(self.rows)
 
 
 def next_round(

@@ -3,11 +3,12 @@
 import logging
 from typing import List, Mapping
 
-from tf_simclrv2.config import AuditConfig, refuse
+from tf_simclrv2.config import AuditConfig, LabelsConfig, refuse
 from tf_simclrv2.config.labelling import AuditSection, Limit
 from tf_simclrv2.programs import audit_report, command_line
 from tf_simclrv2.training.auditing import Audit, Auditor, audited_splits, unjudged_because
 from tf_simclrv2.training.frozen import Frozen
+from tf_simclrv2.training.learnt import of_features
 
 logger = logging.getLogger(__name__)
 
@@ -32,12 +33,26 @@ def run(values: Mapping[str, object]) -> int:
     directory = audit_report.check_place_of(section, frozen)
     splits = audited_splits(frozen, section.eval_split)
     _check_limits(section, frozen, splits)
+    _warn_of_learnt_labels(frozen)
     audit = Auditor(frozen, splits).audit()
     audit_report.write(directory, frozen, audit)
     exceeded = _exceeded(section.limits, audit)
     for sentence in exceeded:
         logger.error("--fail_on=%s: %s", section.fail_on, sentence)
     return FOUND if exceeded else 0
+
+
+def _warn_of_learnt_labels(frozen: Frozen) -> None:
+    """Says that a network may have learnt the wrong labels, too."""
+    if frozen.source.num_classes is None:
+        return
+    labelled = frozen.labelled(LabelsConfig())
+    learnt = len(of_features(frozen, labelled))
+    if learnt:
+        logger.warning(
+            f"{frozen.path} was trained on {learnt:,} of the {len(labelled):,} labels, so wrong "
+            "ones may look right; audit them by the pretraining run"
+        )
 
 
 def _check_limits(section: AuditSection, frozen: Frozen, splits: List[str]) -> None:

@@ -112,7 +112,7 @@ def counted(audit: Audit) -> Dict[str, Count]:
     images = sum(audit.counts.values())
     train, *others = audit.counts
     wrong = sum(doubt.looks_wrong for doubt in audit.doubts)
-    leaks = sum(pair.leaks for pair in audit.pairs)
+    leaks = len({pair.second for pair in audit.pairs if pair.leaks})
     conflicts = sum(pair.conflicts for pair in audit.pairs)
     held_out = images - audit.counts[train]
     return {

@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from typing import Dict, Iterable, List, Mapping, Optional, Set
+from typing import Dict, Iterable, List, Mapping, Optional
 
 from tf_simclrv2.config import (
     ConfigError,
@@ -10,22 +10,26 @@ from tf_simclrv2.config import (
     FinetuneConfig,
     ProbeConfig,
     inherit_pretrained,
+    place,
     refuse,
 )
 from tf_simclrv2.config.labelling import ProbeSection
+from tf_simclrv2.data.label_table import RANDOM
 from tf_simclrv2.data.sources import Source
 from tf_simclrv2.evaluation import probe
+from tf_simclrv2.evaluation.features import Features
 from tf_simclrv2.programs import command_line, probe_report
+from tf_simclrv2.programs.probe_report import Bound
 from tf_simclrv2.progress import progress, working
 from tf_simclrv2.runtime.solved_run import check_new
 from tf_simclrv2.training.frozen import Frozen
 from tf_simclrv2.training.frozen_weights import RunWeights
+from tf_simclrv2.training.learnt import of_features
 from tf_simclrv2.training.probe_run import write_probe_run
 
 logger = logging.getLogger(__name__)
 
-# What select writes of images that it chose at random.
-_RANDOM = "random"
+_ON_LABELLED = (probe.LEFT_OUT, probe.OTHERS)
 
 
 def run(values: Mapping[str, object]) -> None:
@@ -48,6 +52,8 @@ def run(values: Mapping[str, object]) -> None:
     test_split = _test_split(frozen, section)
     report = probe_report.Report.open(section, frozen)
     directory = None if section.run_dir is None else check_new(section.run_dir, "run_dir")
+    if directory is not None and place(directory.path) == place(report.directory):
+        raise refuse("run_dir", section.run_dir, "must be another directory than probe.csv's")
     own = None if directory is None else _fine_tuning(config, frozen, test_split)
 
     train = frozen.features(frozen.data.train_split).of(labelled)
@@ -56,14 +62,14 @@ def run(values: Mapping[str, object]) -> None:
         measured = probe.left_out(train)
         if test is not None and test_split is not None:
             measured += probe.measure(train, test, test_split)
-    selected = _selected(labelled, test_split, frozen.source)
-    report.write(measured, selected)
+    bounds = _bounds(frozen, train, labelled, test_split)
+    report.write(measured, bounds)
     if section.budgets:
         draws = probe.Draws(section.sorted_budgets, section.seeds, section.balanced)
         curve = probe.curve(train, test, test_split or "", draws)
         total = len(draws.budgets) * draws.seeds
         drawn = [each for one in progress(curve, "draws", "draw", total) for each in one]
-        report.write_curve(measured, selected, drawn, draws)
+        report.write_curve(measured, bounds, drawn, draws)
     if directory is not None and own is not None:
         write_probe_run(directory, own, frozen, labelled, train)
         logger.info("%s: the ridge classifier as a run", directory.path)
@@ -130,17 +136,29 @@ def _check_budgets(labelled: Mapping[str, int], section: ProbeSection) -> None:
         )
 
 
-def _selected(labelled: Mapping[str, int], test_split: Optional[str], source: Source) -> Set[str]:
-    """What is measured on images of which some were chosen to be labelled, and not at random."""
-
-    def are_chosen(ids: Iterable[str]) -> bool:
-        return any(source.chosen_by.get(each, _RANDOM) != _RANDOM for each in ids)
-
-    found = {probe.LEFT_OUT, probe.OTHERS} if are_chosen(labelled) else set()
+def _bounds(
+    frozen: Frozen, train: Features, labelled: Mapping[str, int], test_split: Optional[str]
+) -> Dict[str, Bound]:
+    """What the accuracies are that are no estimates, by what they are measured on."""
+    found = {}
+    alone = probe.num_alone(train)
+    if alone:
+        found[probe.LEFT_OUT] = probe_report.alone(alone)
+    learnt = len(of_features(frozen, labelled))
+    if learnt:
+        found.update(dict.fromkeys(_ON_LABELLED, probe_report.learnt(learnt, len(labelled))))
+    elif _are_chosen(frozen.source, labelled):
+        found.update(dict.fromkeys(_ON_LABELLED, probe_report.CHOSEN))
     # None unless the table is about this split, such as one that is held out of it.
-    if test_split is not None and are_chosen(source.labelled(test_split) or ()):
-        found.add(test_split)
+    others = None if test_split is None else frozen.source.labelled(test_split)
+    if test_split is not None and _are_chosen(frozen.source, others or ()):
+        found[test_split] = probe_report.CHOSEN
     return found
+
+
+def _are_chosen(source: Source, ids: Iterable[str]) -> bool:
+    """Whether some images were chosen to be labelled, and not at random."""
+    return any(source.chosen_by.get(each, RANDOM) != RANDOM for each in ids)
 
 
 def _fine_tuning(config: ProbeConfig, frozen: Frozen, eval_split: Optional[str]) -> FinetuneConfig:

@@ -2,7 +2,8 @@
 
 import logging
 import os
-from typing import Dict, List, Mapping, Sequence, Tuple
+from contextlib import nullcontext
+from typing import Callable, Dict, List, Mapping, Sequence, Tuple
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from tf_simclrv2.config.labelling import SelectSection
 from tf_simclrv2.config.user_files import DIRECTORY, printable
 from tf_simclrv2.data.label_table import read_classes, read_records
 from tf_simclrv2.data.sources import TableSource
+from tf_simclrv2.data.sources.preparing import only_one
 from tf_simclrv2.labelling import contact_sheet
 from tf_simclrv2.labelling.page import Shown, page
 from tf_simclrv2.labelling.select import METHODS, select
@@ -18,6 +20,7 @@ from tf_simclrv2.labelling.table import Table, next_round
 from tf_simclrv2.programs import command_line
 from tf_simclrv2.progress import bar
 from tf_simclrv2.runtime.disk import writing
+from tf_simclrv2.runtime.feature_store import FEATURES
 from tf_simclrv2.runtime.files import check_can_write, check_place, write_whole
 from tf_simclrv2.runtime.scratch import replacing_directory
 from tf_simclrv2.training.frozen import Frozen
@@ -64,11 +67,7 @@ def run(values: Mapping[str, object]) -> None:
         choice = select(stored.values, section.budget, section.method, labelled, section.seed, tell)
     ids = [stored.ids[row] for row in choice.rows]
     table = _table(frozen, ids, section.method, header, records)
-    target = os.path.abspath(os.path.expanduser(section.output_dir or _free_place(frozen)))
-    with writing("output_dir", target), replacing_directory(target, ".select-") as place:
-        _write(place, frozen, ids, table, classes)
-        # Another command may have written there meanwhile.
-        _check_output(target)
+    target = _placed(section, frozen, lambda place: _write(place, frozen, ids, table, classes))
     logger.info(
         f"{target}: {len(ids):,} of {len(labelled) - int(labelled.sum()):,} images without a label "
         f"are chosen, {METHODS[section.method].words}; open {PAGE} in a browser, or fill in the "
@@ -79,6 +78,20 @@ def run(values: Mapping[str, object]) -> None:
             "near-duplicates of others or of labelled images among them, as no more images differ: "
             f"{choice.num_near_duplicates:,}; if they do differ, the network has collapsed"
         )
+
+
+def _placed(section: SelectSection, frozen: Frozen, write: Callable[[str], None]) -> str:
+    """Writes a directory, whole or not at all; returns its path."""
+    # Of two commands that look for a free place in the run, the second must see the first one's.
+    folder = os.path.join(frozen.path, FEATURES)
+    alone = only_one(folder, "a choice") if section.output_dir is None else nullcontext()
+    with alone:
+        target = os.path.abspath(os.path.expanduser(section.output_dir or _free_place(frozen)))
+        with writing("output_dir", target), replacing_directory(target, ".select-") as place:
+            write(place)
+            # Another command may have written there meanwhile.
+            _check_output(target)
+    return target
 
 
 def _check_output(given: str) -> None:

@@ -2,7 +2,8 @@
 
 A directory holds the features of some images: ``values.npy``, and ``images.json``, which says of
 which images the rows are. It has its name only when it is whole; a damaged one is made anew. Rows
-are taken over from one directory to another, so that only images that are new are computed.
+are taken over from one directory to another, so that only images that are new are computed; but not
+from another data set, whose images may have the same names, sizes and times.
 """
 
 import dataclasses
@@ -81,8 +82,8 @@ class FeatureStore:
         """Returns the features of images, computed if they are not stored.
 
         Args:
-          called: what names the images: their split, and whatever tells it from others; only the
-            newest features of a name are kept, and those before.
+          called: what names the images: their split, then their data set; only the newest features
+            of a name are kept, and those before.
           images: which images.
           compute: returns the features of images, given their ids in their order, batch by batch.
 
@@ -104,7 +105,9 @@ class FeatureStore:
                     # Another process may have computed them meanwhile.
                     stored = self._load(os.path.join(folder, name), images, warn=True)
                     if stored is None:
-                        stored = self._add(folder, name, images, compute)
+                        rows = _Rows(images.ids, compute)
+                        self._take_over(rows, folder, self._of_data_set(called), images)
+                        stored = self._add(folder, name, images, rows)
                         self._remove_earlier(folder, name, called)
                 return stored
             except OSError as error:
@@ -115,12 +118,16 @@ class FeatureStore:
         # What is mapped stays there when its file is removed.
         with tempfile.TemporaryDirectory(prefix="tf_simclrv2_") as temporary, \
                 writing("model_dir", temporary):  # fmt: skip
-            return self._add(temporary, name, images, compute)
+            return self._add(temporary, name, images, _Rows(images.ids, compute))
 
     def _named(self, called: Sequence[str]) -> str:
         """How the names of directories begin that hold features of images called that."""
         readable = re.sub(r"\W", "_", called[0], flags=re.ASCII)[:40]
-        return f"{self.weights}_{self.dtype}_{readable}_{digest(called)[:8]}"
+        return f"{self._of_data_set(called)}_{readable}_{digest(called)[:8]}"
+
+    def _of_data_set(self, called: Sequence[str]) -> str:
+        """How the names of directories begin that hold features of any images of a data set."""
+        return f"{self.weights}_{self.dtype}_{digest(called[1:])[:8]}"
 
     def _load(self, path: str, images: Images, warn: bool = False) -> Optional[np.ndarray]:
         """Opens stored features of exactly these images; None if there are none, or damaged."""
@@ -134,6 +141,8 @@ class FeatureStore:
     def _open(self, path: str) -> Optional[Tuple[np.ndarray, Images]]:
         """Opens stored features; None if there are none that are whole."""
         try:
+            if not os.path.isfile(os.path.join(path, _IMAGES)):  # A FIFO would never end.
+                return None
             with open(os.path.join(path, _IMAGES), encoding="utf-8") as file:
                 content: Dict[str, Any] = json.load(file)
             images = Images(content["ids"], content["contents"])
@@ -162,15 +171,13 @@ class FeatureStore:
         np.lib.format.write_array_header_1_0(file, {**header, "shape": (count, self.dim)})
         return file.getvalue()
 
-    def _add(self, folder: str, name: str, images: Images, compute: Compute) -> np.ndarray:
+    def _add(self, folder: str, name: str, images: Images, rows: "_Rows") -> np.ndarray:
         """Writes the features of images to a directory that has its name only when it is whole."""
         needed = len(images.ids) * (self.dim * np.dtype(self.dtype).itemsize + _BYTES_PER_IMAGE)
         free = free_bytes(folder)
         if free is not None and free < needed:
             full = os.strerror(errno.ENOSPC)
             raise refuse("model_dir", self.run, cannot_be_written(folder, full, needed, folder))
-        rows = _Rows(images.ids, compute)
-        self._take_over(rows, folder, images)
         target = os.path.join(os.path.abspath(folder), name)
         with replacing_directory(target, _TEMPORARY) as new:
             checksum = self._write(os.path.join(new, _VALUES), rows)
@@ -212,9 +219,9 @@ class FeatureStore:
             os.fsync(file.fileno())
         return checksum
 
-    def _take_over(self, rows: "_Rows", folder: str, images: Images) -> None:
-        """Finds out which rows are stored already, with whatever images around them."""
-        names = [n for n in os.listdir(folder) if n.startswith(f"{self.weights}_{self.dtype}_")]
+    def _take_over(self, rows: "_Rows", folder: str, beginning: str, images: Images) -> None:
+        """Finds out which rows are stored already, with whatever images of the data set around."""
+        names = [name for name in os.listdir(folder) if name.startswith(f"{beginning}_")]
         place_of = {pair: row for row, pair in enumerate(zip(*images))} if names else {}
         for name in sorted(names):
             found = self._open(os.path.join(folder, name))

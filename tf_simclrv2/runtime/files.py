@@ -4,16 +4,14 @@ A power cut, too, leaves the old file or the new one.
 """
 
 import contextlib
-import csv
 import errno
 import fcntl
-import io
 import os
 import tempfile
 from typing import IO, Iterable, Iterator, Optional, Sequence, Tuple
 
 from tf_simclrv2.config import refuse
-from tf_simclrv2.config.user_files import DIRECTORY, FILE, LINK, kind_in_words
+from tf_simclrv2.config.user_files import DIRECTORY, FILE, LINK, csv_text, kind_in_words
 
 # The suffix of a file's name while it is being written.
 TEMPORARY = ".tmp"
@@ -227,6 +225,4 @@ def write_table(path: str, rows: Iterable[Sequence[object]]) -> None:
       path: the file; an existing one is replaced.
       rows: of the table, its header first.
     """
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    write_whole(path, text.getvalue())
+    write_whole(path, csv_text(rows))

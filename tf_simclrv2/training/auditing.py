@@ -229,17 +229,25 @@ class Auditor:
                     yield (split, int(one)), (other, int(two)), float(similarity)
 
     def _pairs(self) -> List[Pair]:
-        """The same pictures; an image stands with the most similar one of each split."""
+        """The same pictures.
+
+        An image stands with the most similar one of each split and, where that does not contradict
+        its label, with the most similar one that does.
+        """
         candidates = sorted(self._candidates(), key=lambda candidate: -candidate[2])
         seen = self._reduced({key for *keys, _ in candidates for key in keys})
-        found: Dict[Tuple[_Key, str], Pair] = {}
+        found: List[Pair] = []
+        known: Dict[Tuple[_Key, str], bool] = {}
         for first, second, similarity in candidates:
-            if (second, first[0]) not in found and is_same(seen[first], seen[second]):
-                leaks = first[0] != second[0] and first[0] == self._train
-                found[second, first[0]] = Pair(
-                    self._image(*first), self._image(*second), similarity, leaks
-                )
-        return list(found.values())
+            leaks = first[0] != second[0] and first[0] == self._train
+            pair = Pair(self._image(*first), self._image(*second), similarity, leaks)
+            place = second, first[0]
+            has_conflict = known.get(place)
+            is_wanted = has_conflict is None or (pair.conflicts and not has_conflict)
+            if is_wanted and is_same(seen[first], seen[second]):
+                known[place] = pair.conflicts
+                found.append(pair)
+        return found
 
     def _reduced(self, keys: "set[_Key]") -> Dict[_Key, np.ndarray]:
         """The pictures of candidates, in a size in which they can be compared."""

@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import logging
 import os
-from typing import Any, Dict, Iterator, List, Mapping, Set
+from typing import Any, Dict, Iterator, List, Mapping
 
 from tf_simclrv2.config import ConfigError, DataConfig, DistillConfig, place
 from tf_simclrv2.config.user_files import printable
@@ -18,14 +18,13 @@ from tf_simclrv2.evaluation.measures import TOP, Answers
 from tf_simclrv2.keras2 import tf
 from tf_simclrv2.networks.network import Network
 from tf_simclrv2.progress import progress
-from tf_simclrv2.runtime import calibration_file, labelled
+from tf_simclrv2.runtime import calibration_file
 from tf_simclrv2.runtime.calibration_file import Calibration
-from tf_simclrv2.runtime.checkpoint import Checkpoint
 from tf_simclrv2.runtime.devices import Devices
 from tf_simclrv2.runtime.health import check_finite_result
 from tf_simclrv2.runtime.run_directory import RunDirectory
 from tf_simclrv2.runtime.tensorboard import write_evaluation
-from tf_simclrv2.training import evaluation_files
+from tf_simclrv2.training import evaluation_files, learnt
 from tf_simclrv2.training.baselines import Evaluated
 from tf_simclrv2.training.evaluation_files import Answered, check_folder
 from tf_simclrv2.training.pictures import reading
@@ -141,8 +140,8 @@ class Evaluation:
     def learnt(self) -> List[str]:
         """Images of a table's split whose labels the run knows from its training."""
         of_table = self.source.labelled(self.split)
-        learnt = set() if of_table is None else _learnt(self.run, self.data)
-        return [each for each in map(printable, of_table or ()) if each in learnt]
+        known = set() if of_table is None else learnt.listed(self.run, self.data)
+        return [each for each in map(printable, of_table or ()) if each in known]
 
     @property
     def folder(self) -> str:
@@ -161,7 +160,7 @@ class Evaluation:
             return self.is_own
         if self.source.labelled(self.split) is not None:
             # Without a list of what was learnt, it may be any of the table's images.
-            return bool(_learnt(self.run, self.data))
+            return bool(learnt.listed(self.run, self.data))
         # Such as train and train[:50], where nobody has said that they are apart.
         names = [split.partition("[")[0] for split in (self.split, own.train_split)]
         return names[0] != names[1]
@@ -287,21 +286,6 @@ def _warn_of_learnt_labels(evaluation: Evaluation) -> None:
             len(evaluation.source.labelled(split) or ()), split,
             " or its teacher" * isinstance(run.config, DistillConfig), known[0],
         )  # fmt: skip
-
-
-def _learnt(run: RunDirectory, data: DataConfig) -> Set[str]:
-    """Ids of the images of ``data`` whose labels a run, or its teacher, was trained on."""
-    config = run.config
-    ids: Set[str] = set()
-    # The images of other data, and of other splits, may have the same ids.
-    if config.data.has_images_of(data) and config.data.train_split == data.train_split:
-        ids = labelled.read_ids(run.file("labelled_examples.txt"))
-    if isinstance(config, DistillConfig):
-        # Of a teacher that has gone, nothing is known.
-        with contextlib.suppress(ConfigError):
-            teacher = Checkpoint.open(config.distillation.teacher, "teacher", writable=False)
-            ids |= _learnt(teacher.run, data)
-    return ids
 
 
 def _is_own(

@@ -112,7 +112,7 @@ class Frozen:
         """
         if not isinstance(self.weights, RunWeights):
             raise refuse(
-                "model_dir", self.path, "is an export; what is asked for needs the run it is of"
+                "model_dir", self.path, "is an export, but --run_dir needs the run that it is of"
             )
         return self.weights
 
