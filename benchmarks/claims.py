@@ -233,26 +233,32 @@ def plot(measured: Sequence[Measured], path: str) -> None:
     plt.close(figure)
 
 
+def seeds(text: str) -> List[int]:
+    return [int(seed) for seed in text.split(",")]
+
+
 def main() -> None:
     """Runs what the command line asks for, seed by seed, and prints the table after each seed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", required=True, help="directory for the runs")
     parser.add_argument("--dataset", default="digits", choices=("digits", "tiles"))
-    parser.add_argument("--seeds", default="0,1,2,3,4")
-    parser.add_argument("--steps", type=int, default=300, help="of pretraining")
+    parser.add_argument("--seeds", type=seeds, default="0,1,2,3,4", help="separated by commas")
+    parser.add_argument("--steps", type=int, default=300, help="of pretraining, 300 by default")
     options = parser.parse_args()
+    if options.steps < 1:
+        parser.error(f"--steps={options.steps}: must be above 0")
     output = os.path.join(options.output, options.dataset)
     os.makedirs(output, exist_ok=True)
     experiment = Experiment(output, options.dataset, options.steps)
     measured: List[Measured] = []
-    for seed in options.seeds.split(","):
-        measured.append(experiment.measure(int(seed)))
+    for seed in options.seeds:
+        measured.append(experiment.measure(seed))
         print(table(measured), flush=True)
     plot(measured, os.path.join(output, "labels.png"))
     with open(os.path.join(output, "measured.csv"), "w", newline="") as file:
         writer = csv.DictWriter(file, ["seed", *measured[0]])
         writer.writeheader()
-        for seed, of in zip(options.seeds.split(","), measured):
+        for seed, of in zip(options.seeds, measured):
             writer.writerow({"seed": seed, **of})
 
 

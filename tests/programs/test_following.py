@@ -239,6 +239,10 @@ def test_the_picture_of_views_takes_the_flags_of_pretraining(command, tmp_path):
     assert outcome.code == 0, outcome.err
     assert "vertical flips, turns of up to 180 degrees" in outcome.out
     assert not (tmp_path / "run").exists()
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (16, 16)).save(tmp_path / "images" / "1.png")
+    outcome = command("views", "--dataset=folder", f"--data_dir={tmp_path}/images", flags[0])
+    assert "views.png: 1 images of folder train" in outcome.out
     # Not those by which views would be others, and not what is no flag of pretraining.
     for flag in "--checkpoint=run", "--unlabeled_data_dir=images", "--labels_per_class=2":
         outcome = command("views", "--dataset=digits", flag, *flags)

@@ -205,6 +205,15 @@ def test_an_interrupted_run_goes_on_to_the_very_same_weights(
         ),
         ("--checkpoint={origin} --stem=imagenet", "--stem=imagenet: the run in"),
         ("--checkpoint={origin}/none", "--checkpoint={origin}/none: must be an existing"),
+        (
+            "--checkpoint={origin}/checkpoints/ckpt-9",
+            "--checkpoint={origin}/checkpoints/ckpt-9: must be a checkpoint that is there, one of "
+            "ckpt-1.",
+        ),
+        (
+            "--checkpoint={root}/run/",
+            "--checkpoint={root}/run/: must be another run than --model_dir, which continues",
+        ),
         ("--checkpoint={root}", "must be a run directory, but it holds no config.json"),
         ("--use_ema_weights", "--use_ema_weights=True: needs --checkpoint"),
         (

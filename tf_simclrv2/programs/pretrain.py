@@ -5,7 +5,7 @@ import functools
 import logging
 from typing import Dict, Mapping, Optional, Tuple
 
-from tf_simclrv2.config import PretrainConfig, StartConfig, refuse
+from tf_simclrv2.config import PretrainConfig, StartConfig, place, refuse
 from tf_simclrv2.config.following import until_known
 from tf_simclrv2.config.inheriting import head_fits, inherit_start, not_inherited
 from tf_simclrv2.data.batches import Views, batches
@@ -106,6 +106,12 @@ def _open_start(
     start = command_line.build_section(StartConfig, values)
     if not start.checkpoint:
         return None, dict(values)
+    if place(start.checkpoint) == place(str(values.get("model_dir", ""))):
+        raise refuse(
+            "checkpoint",
+            start.checkpoint,
+            "must be another run than --model_dir, which continues without it",
+        )
     own = continued_config(values, "checkpoint")
     if (
         own is not None

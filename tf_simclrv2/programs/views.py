@@ -57,9 +57,10 @@ def run(values: Mapping[str, object]) -> None:
     pairs = batches(stream, Views.two(size, config.augmentation), batch_size=1)
     shown = tf.data.Dataset.zip((pairs, stream.examples().map(read)))
     cells = []
-    drawn = shown.take(wanted.num_images)
+    count = min(wanted.num_images, stream.num_examples)
+    drawn = shown.take(count)
     with reading(source):
-        for batch, example in progress(drawn, "views", "image", wanted.num_images):
+        for batch, example in progress(drawn, "views", "image", count):
             image = _whole(example["image"], size, stream.is_checked)
             cells.append(np.stack([image, batch["view_1"][0], batch["view_2"][0]]))
     stream.damaged.report()

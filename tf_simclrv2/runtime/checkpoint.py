@@ -10,7 +10,7 @@ from tf_simclrv2.config.memory import check_weights
 from tf_simclrv2.keras2 import READ_ERRORS, tf
 from tf_simclrv2.learners.steps import STEPS
 from tf_simclrv2.networks.network import Network
-from tf_simclrv2.runtime.checkpoint_folder import checkpoint_path, checkpoint_step
+from tf_simclrv2.runtime.checkpoint_folder import checkpoint_path, checkpoint_step, saved_steps
 from tf_simclrv2.runtime.devices import Devices
 from tf_simclrv2.runtime.health import check_restored
 from tf_simclrv2.runtime.run_directory import RunDirectory, open_run
@@ -57,6 +57,8 @@ class Checkpoint:
         path = os.path.expanduser(path)
         named = os.path.isfile(f"{path}.index")
         directory = os.path.dirname(os.path.dirname(os.path.abspath(path))) if named else path
+        if not named and not os.path.lexists(path):
+            _check_step(path, flag)
         run = open_run(directory, flag, steps_of_method, writable)
         checkpoint = path if named else run.latest_checkpoint()
         if checkpoint is None:
@@ -140,6 +142,15 @@ class Checkpoint:
             status = parts.restore(self.path)
             create()
             status.assert_existing_objects_matched().expect_partial()
+
+
+def _check_step(path: str, flag: str) -> None:
+    """Refuses a checkpoint that its run does not have, or no longer."""
+    folder = os.path.dirname(os.path.abspath(path))
+    steps = saved_steps(folder) if os.path.isdir(folder) else []
+    if steps:
+        there = ", ".join(os.path.basename(checkpoint_path(folder, step)) for step in steps)
+        raise refuse(flag, path, f"must be a checkpoint that is there, one of {there}")
 
 
 def newest_checkpoint(run: RunDirectory, devices: Devices, repair: bool) -> Optional[str]:
