@@ -10,7 +10,11 @@ root:
   python -m benchmarks.fine_tuning_experiment --output=runs/fine_tuning --dataset=digits \\
     --step=distill --variants=recipe,cool,warm,shifts_teacher
 
-The second command distills the runs that the first one made by the recipe.
+The second command distills the runs that the first one made by the recipe. This one compares what
+``finetune`` does without a recipe, with more labels too:
+
+  python -m benchmarks.fine_tuning_experiment --output=runs/fine_tuning --dataset=digits \\
+    --step=defaults --labels=40 --runs=RUN,RUN,RUN --variants=all_layers,head,head_from_layer_1
 """
 
 import argparse
@@ -22,10 +26,11 @@ from benchmarks import candidates
 from benchmarks.runs import in_words, run_once, top_1
 from benchmarks.views_experiment import TO_CHOOSE
 
-# Of each data set: the share of that part that makes as many labels as 1% of the whole.
-_FRACTIONS = {"digits": 14 / 1006, "tiles": 30 / 2134}
+# Of each data set: 1% of the whole in labels, and the images of the part that they are drawn from.
+_LABELS = {"digits": (14, 1006), "tiles": (30, 2134)}
 _ALL_LAYERS = ["--fine_tune_after_block=-1"]
-# By step: flags on top of flags/DATASET/finetune_1pct.txt and of self_distill.txt.
+_HEAD = ["--fine_tune_after_block=4", "--head_start=ridge"]
+# By step: flags on top of flags/DATASET/finetune_1pct.txt, of self_distill.txt and of no recipe.
 VARIANTS = {
     "finetune": {
         "recipe": [],
@@ -57,6 +62,12 @@ VARIANTS = {
         "half_as_long": ["--train_steps=300", "--checkpoint_steps=300"],
         "shifts_teacher": [],
     },
+    "defaults": {
+        "all_layers": [*_ALL_LAYERS, "--head_start=random"],
+        "all_layers_from_ridge": [*_ALL_LAYERS, "--head_start=ridge"],
+        "head": _HEAD,
+        "head_from_layer_1": [*_HEAD, "--ft_proj_selector=1"],
+    },
 }
 
 
@@ -70,14 +81,15 @@ def main() -> None:
     """Runs what the command line asks for, and prints a table with standard errors."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", required=True, help="directory for the runs")
-    parser.add_argument("--dataset", default="digits", choices=tuple(_FRACTIONS))
+    parser.add_argument("--dataset", default="digits", choices=tuple(_LABELS))
     parser.add_argument("--step", default="finetune", choices=tuple(VARIANTS))
     parser.add_argument("--runs", default="", help="pretraining runs, separated by commas")
     parser.add_argument("--variants", default="recipe", help="by step: " + str(VARIANTS))
+    parser.add_argument("--labels", type=int, help="drawn for fine-tuning; by default 1%%")
     parser.add_argument("--seeds", default="0,1,2,3,4,5,6,7,8,9")
     options = parser.parse_args()
-    if options.step == "finetune" and not options.runs:
-        parser.error("--step=finetune needs --runs")
+    if options.step != "distill" and not options.runs:
+        parser.error(f"--step={options.step} needs --runs")
     found: Dict[str, List[float]] = {}
     for variant in options.variants.split(","):
         for number, seed in enumerate(options.seeds.split(",")):
@@ -94,17 +106,24 @@ def measure(options: argparse.Namespace, variant: str, number: int, seed: str) -
     """Fine-tunes or distills in one way with one draw of labels; returns the top-1 in %."""
     tuned = os.path.join(options.output, f"{options.dataset}_{{}}_{seed}")
     splits = [*map("=".join, zip(("--train_split", "--eval_split"), TO_CHOOSE))]
-    if options.step == "finetune":
-        directory, runs = tuned.format(variant), options.runs.split(",")
-        command = [
-            "finetune", f"--recipe={options.dataset}/finetune_1pct", *splits,
-            f"--label_fraction={_FRACTIONS[options.dataset]}", f"--label_seed={seed}",
-            f"--checkpoint={runs[number % len(runs)]}",
-        ]  # fmt: skip
-    else:
+    if options.step == "distill":
         directory, teacher = tuned.format(f"distilled_{variant}"), tuned.format("recipe")
         command = [
             "distill", f"--recipe={options.dataset}/self_distill", *splits, f"--teacher={teacher}",
+        ]  # fmt: skip
+    else:
+        runs = options.runs.split(",")
+        usual, images = _LABELS[options.dataset]
+        labels = options.labels or usual
+        name = variant if labels == usual else f"{variant}_{labels}"
+        if options.step == "defaults":
+            name, recipe = f"defaults_{name}", [f"--dataset={options.dataset}"]
+        else:
+            recipe = [f"--recipe={options.dataset}/finetune_1pct"]
+        directory = tuned.format(name)
+        command = [
+            "finetune", *recipe, *splits, f"--label_fraction={labels / images}",
+            f"--label_seed={seed}", f"--checkpoint={runs[number % len(runs)]}",
         ]  # fmt: skip
     with changed(variant):
         run_once([*command, *VARIANTS[options.step][variant]], directory)

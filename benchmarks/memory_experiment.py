@@ -11,15 +11,17 @@ variant's flags, probes the frozen network, and runs ``finetune`` with
 flags/digits/finetune_1pct.txt on three choices of 14 labelled images, since with so few labels the
 choice decides more than the network. Views, temperature, head, rate and the layers that are trained
 are those that the recipes had when the tables were made; pretraining of variants that begin with
-``turns`` has those of now. Differences from the variant ``without`` or ``turns``, at the same
-temperature, are taken seed by seed.
+``turns`` has those of now. With ``--start=DIRECTORY`` pretraining begins with the weights of the
+runs without a memory that are there, so that the memory begins with a network that has warmed up.
+Differences from the variant ``without`` or ``turns``, at the same temperature, are taken seed by
+seed.
 """
 
 import argparse
 import csv
 import os
 import statistics
-from typing import List, NamedTuple, Sequence, Tuple
+from typing import List, NamedTuple, Optional, Sequence, Tuple
 
 from benchmarks.runs import mean_and_error, run_once, top_1
 
@@ -56,6 +58,11 @@ VARIANTS = {
     "size_256_decay_0": ["--use_memory", "--memory_size=256", "--memory_ema_decay=0"],
     "without_02": ["--temperature=0.2"],
     "memory_02": [*_MEMORY, "--temperature=0.2"],
+    "moving_02": [*_MEMORY, "--temperature=0.2", "--memory_batch_norm=moving"],
+    "decay_99_02": [
+        *_MEMORY, "--temperature=0.2", "--memory_ema_decay=0.99", "--memory_ema_ramp=false"
+    ],
+    "no_ramp_02": [*_MEMORY, "--temperature=0.2", "--memory_ema_ramp=false"],
     "turns": _TURNS,
     # A tenth of an epoch's keys.
     "turns_memory": [*_TURNS, "--use_memory", "--memory_size=287"],
@@ -111,11 +118,13 @@ class Experiment(NamedTuple):
       output: the directory for the runs.
       steps: of pretraining.
       label_seeds: choices of labels to fine-tune on; may be empty.
+      start: the directory of the runs whose weights pretraining begins with, if any.
     """
 
     output: str
     steps: int
     label_seeds: Sequence[str]
+    start: Optional[str] = None
 
     def run(self, variant: str, batch: int, seed: int) -> dict:
         """Pretrains once, and fine-tunes on each choice of labels.
@@ -144,6 +153,9 @@ class Experiment(NamedTuple):
             f"--seed={seed}",
             *_OF_PRETRAINING,
         ]
+        if self.start is not None:
+            begun = f"{_without(variant)}_{batch}_{seed}_pretrained"
+            pretraining.append(f"--checkpoint={os.path.join(self.start, begun)}")
         run_once([*pretraining, *VARIANTS[variant]], f"{name}_pretrained")
         for labels in self.label_seeds:
             tuning = [
@@ -181,8 +193,7 @@ def table(rows: List[dict]) -> str:
         same = [row for row in rows if (row["batch"], row["variant"]) == (batch, variant)]
         cells = [_mean_and_spread([row[measure] for row in same]) for measure in measures]
         lines.append(f"| {batch} | {variant} | {len(same)} | {' | '.join(cells)} |")
-        other = "without_02" if variant.endswith("_02") else "without"
-        other = "turns" if variant.startswith("turns") else other
+        other = _without(variant)
         base = {row["seed"]: row for row in rows
                 if (row["batch"], row["variant"]) == (batch, other)}  # fmt: skip
         pairs = [(row, base[row["seed"]]) for row in same if row["seed"] in base]
@@ -196,6 +207,13 @@ def table(rows: List[dict]) -> str:
                 f"| {batch} | {variant} minus {other} | {len(pairs)} | {' | '.join(cells)} |"
             )
     return "\n".join(lines)
+
+
+def _without(variant: str) -> str:
+    """The variant without a memory that another is compared with."""
+    if variant.startswith("turns"):
+        return "turns"
+    return "without_02" if variant.endswith("_02") else "without"
 
 
 def _mean_and_spread(values: List[float]) -> str:
@@ -212,10 +230,11 @@ def main() -> None:
     parser.add_argument("--seeds", default="0,1,2")
     parser.add_argument("--steps", type=int, default=300, help="steps of pretraining")
     parser.add_argument("--label_seeds", default="0,1,2", help="fine-tune on these choices, if any")
+    parser.add_argument("--start", help="begin with the weights of the runs in this directory")
     options = parser.parse_args()
     label_seeds = [seed for seed in options.label_seeds.split(",") if seed]
     os.makedirs(options.output, exist_ok=True)
-    experiment = Experiment(options.output, options.steps, label_seeds)
+    experiment = Experiment(options.output, options.steps, label_seeds, options.start)
     rows = []
     for seed in options.seeds.split(","):
         for batch in options.batches.split(","):
