@@ -76,7 +76,10 @@ def test_an_export_with_features_can_be_replaced(command, method, export):
         (["select", "--budget=20", DIGITS, "--layer=1"], "--layer=1: the export in "),
         (["select", "--budget=20", DIGITS, "--layer=-1"], "--layer=-1: the export in "),
         (["probe", DIGITS, "--use_ema_weights"], "--use_ema_weights=True: "),
-        (["probe", DIGITS, "--output_dir={new}", "--run_dir={new}_run"], " is an export; "),
+        (
+            ["probe", DIGITS, "--output_dir={new}", "--run_dir={new}_run"],
+            " is an export, but --run_dir needs",
+        ),
     ],
 )
 def test_what_an_export_has_not_is_refused(arguments, said, command, export, tmp_path):
